@@ -1,0 +1,325 @@
+//! `provider.toml`: everything about a provider that is data. It sits in the library as static bytes, so a host reads
+//! it without running any plugin code.
+
+use std::{collections::HashSet, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Capabilities, Field, Media, MediaType, Provider};
+
+/// A parsed and checked `provider.toml`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The manifest's own version: 1.
+    pub schema: u32,
+    /// What rooms store and operators write: `^[a-z][a-z0-9-]{1,31}$`.
+    pub id: String,
+    /// What people read.
+    pub name: String,
+    /// What it can play; at least one.
+    pub media_types: Vec<MediaType>,
+    /// Whether the player reports play, pause and seek.
+    pub supports_events: bool,
+    /// Whether the player reports its position.
+    pub supports_progress: bool,
+    /// What the player can be told to do.
+    pub capabilities: Capabilities,
+    /// How its ids look.
+    pub external_id: ExternalId,
+    /// How its player is put into a page and moved.
+    pub player: Player,
+    /// What a front end may append to the URL when it renders the player.
+    #[serde(default)]
+    pub render_params: Vec<RenderParam>,
+    /// Golden cases: this identity gives exactly this URL. At least one.
+    #[serde(default)]
+    pub examples: Vec<Example>,
+    /// Golden cases: this identity is refused, for this field.
+    #[serde(default)]
+    pub rejects: Vec<Reject>,
+}
+
+/// How a provider's ids look: what a form shows, and checks before it asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExternalId {
+    /// The form field's label.
+    pub label: String,
+    /// A regular expression for the whole id, in the subset JavaScript and Rust share.
+    pub pattern: String,
+    /// An id that works.
+    pub example: String,
+}
+
+/// How the player lives in a page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Player {
+    /// How a viewer's player can be moved.
+    pub control: Control,
+    /// Every URL is on one of these origins (`https://host[:port]`, or `{config.key}` for one the operator names).
+    pub embed_origins: Vec<String>,
+    /// The frame's permission policy.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// The frame's sandbox flags; absent: no sandbox attribute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Vec<String>>,
+    /// Below this difference a correction costs more than it gives.
+    pub drift_ms: u32,
+    /// Corrections come at most this often.
+    pub cooldown_ms: u32,
+}
+
+/// How a viewer's player can be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Control {
+    /// It takes play, pause and seek.
+    Commands,
+    /// It only takes a new URL.
+    Reload,
+    /// It cannot be moved.
+    None,
+}
+
+/// A query parameter that front ends may append; the server never sees one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenderParam {
+    /// As in the URL.
+    pub name: String,
+    /// What it holds.
+    pub kind: ParamKind,
+    /// Where it applies; empty: everywhere.
+    #[serde(default)]
+    pub media_types: Vec<MediaType>,
+    /// One line for people.
+    pub about: String,
+    /// The bridge sets it by itself; front ends offer no control for it.
+    #[serde(default)]
+    pub managed: bool,
+}
+
+/// What a render parameter holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParamKind {
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number.
+    Integer,
+    /// Six hexadecimal digits, without `#`.
+    HexColor,
+    /// Any text.
+    Text,
+}
+
+/// A golden case: this identity gives exactly this URL.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// The identity.
+    pub media: Media<'static>,
+    /// Its URL.
+    pub url: String,
+    /// The configuration it holds under; absent: the operator's.
+    pub config: Option<toml::Table>,
+}
+
+/// A golden case: this identity is refused.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reject {
+    /// The identity.
+    pub media: Media<'static>,
+    /// The field that must be among the problems.
+    pub field: Field,
+    /// The configuration it holds under; absent: the operator's.
+    pub config: Option<toml::Table>,
+}
+
+/// Everything wrong with a manifest, one line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestError(Vec<String>);
+
+impl ManifestError {
+    /// One line per problem, each naming its key or line.
+    pub fn problems(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for ManifestError {}
+
+/// The keywords a frame's `sandbox` and `allow` attributes are made of, so that a manifest cannot write an attribute.
+fn is_keyword(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+}
+
+/// Whether `text` is a provider id: `^[a-z][a-z0-9-]{1,31}$`.
+pub fn is_provider_id(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (2..=32).contains(&bytes.len())
+        && bytes[0].is_ascii_lowercase()
+        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+}
+
+impl Manifest {
+    /// Parses and checks a manifest.
+    ///
+    /// # Errors
+    /// A syntax or type error alone, with its line; otherwise every rule that is broken, at once.
+    pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
+        let manifest: Manifest = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            ManifestError(vec![format!("line {line}: {}", error.message().trim())])
+        })?;
+        let problems = manifest.problems();
+        if problems.is_empty() { Ok(manifest) } else { Err(ManifestError(problems)) }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut check = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        check(self.schema == 1, format!("schema: {} is not known here; this is schema 1", self.schema));
+        check(is_provider_id(&self.id), format!("id: `{}` must match ^[a-z][a-z0-9-]{{1,31}}$", self.id));
+        check(!self.name.trim().is_empty() && self.name.len() <= 64, "name: must have 1 to 64 bytes".into());
+        check(!self.media_types.is_empty(), "media_types: name at least one of \"movie\", \"tv\"".into());
+        let label = self.external_id.label.trim();
+        check(!label.is_empty(), "external_id.label: must not be empty".into());
+        check(!self.external_id.example.is_empty(), "external_id.example: must not be empty".into());
+
+        check(!self.player.embed_origins.is_empty(), "player.embed_origins: name at least one origin".into());
+        for (n, origin) in self.player.embed_origins.iter().enumerate() {
+            let expected = "expected \"https://host\" without a path, or \"{config.key}\"";
+            let holds = config_key(origin).is_some() || is_origin(origin);
+            check(holds, format!("player.embed_origins[{n}]: `{origin}`: {expected}"));
+        }
+        for keyword in &self.player.allow {
+            check(is_keyword(keyword), format!("player.allow: `{keyword}` is not a permission's name"));
+        }
+        for keyword in self.player.sandbox.iter().flatten() {
+            check(is_keyword(keyword), format!("player.sandbox: `{keyword}` is not a sandbox flag"));
+        }
+        let mut names = HashSet::new();
+        for param in &self.render_params {
+            let name = &param.name;
+            let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+            check(plain, format!("render_params: `{name}` is not a plain parameter name"));
+            check(names.insert(name), format!("render_params: `{name}` is there twice"));
+        }
+        check(!self.examples.is_empty(), "examples: give at least one identity with its URL".into());
+        problems
+    }
+
+    /// Runs the golden cases against a provider as plain Rust: an author's first unit test.
+    ///
+    /// Cases without a `config` of their own run under an empty one.
+    ///
+    /// # Errors
+    /// One line per case that came out differently, with what was expected and what came.
+    pub fn check_examples<P: Provider>(&self) -> Result<(), String> {
+        let provider = |config: &Option<toml::Table>| -> Result<P, String> {
+            let config = toml::Value::Table(config.clone().unwrap_or_default());
+            let config: P::Config = config.try_into().map_err(|error| format!("config: {error}"))?;
+            P::new(config).map_err(|error| error.to_string())
+        };
+        let mut failures = Vec::new();
+        for Example { media, url, config } in &self.examples {
+            match provider(config).and_then(|p| p.embed_url(media).map_err(|rejection| rejection.to_string())) {
+                Ok(came) if came == *url => {}
+                Ok(came) => failures.push(format!("{media:?}: expected {url}, came {came}")),
+                Err(error) => failures.push(format!("{media:?}: expected {url}, came: {error}")),
+            }
+        }
+        for Reject { media, field, config } in &self.rejects {
+            match provider(config).map(|p| p.embed_url(media)) {
+                Ok(Err(rejection)) if rejection.problems().iter().any(|p| p.field == *field) => {}
+                came => failures.push(format!("{media:?}: expected a rejection of {}, came {came:?}", field.as_str())),
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+    }
+}
+
+/// The key named by an origin that comes from configuration: `{config.base_url}` → `base_url`.
+pub fn config_key(origin: &str) -> Option<&str> {
+    let key = origin.strip_prefix("{config.")?.strip_suffix('}')?;
+    (!key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')).then_some(key)
+}
+
+/// `https://host[:port]`, or the same with http for this machine itself.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let plain = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    let loopback = ["localhost", "127.0.0.1", "[::1]"]
+        .iter()
+        .any(|name| host.strip_prefix(name).is_some_and(|port| port.is_empty() || port.starts_with(':')));
+    plain && (scheme == "https" || (scheme == "http" && loopback))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        schema = 1
+        id = "acme"
+        name = "Acme"
+        media_types = ["movie"]
+        supports_events = true
+        supports_progress = true
+        capabilities = { seek = true, pause = true, resume = true, autoplay = true }
+        external_id = { label = "Id", pattern = "^[0-9]+$", example = "1" }
+        examples = [{ media = { media_type = "movie", external_id = "1" }, url = "https://acme.example/1" }]
+        [player]
+        control = "commands"
+        embed_origins = ["https://acme.example"]
+        drift_ms = 1000
+        cooldown_ms = 3000
+    "#;
+
+    #[test]
+    fn a_good_manifest_parses() {
+        assert_eq!(Manifest::parse(GOOD).expect("good").id, "acme");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = Manifest::parse(&GOOD.replace("name =", "nmae =")).expect_err("misspelt");
+        assert!(error.to_string().starts_with("line 4: unknown field `nmae`"), "{error}");
+    }
+
+    #[test]
+    fn every_broken_rule_is_reported_at_once() {
+        let text = GOOD
+            .replace("schema = 1", "schema = 2")
+            .replace("\"acme\"", "\"Acme\"")
+            .replace("https://acme.example\"]", "http://acme.example/path\", \"{config.base}\"]");
+        let problems = Manifest::parse(&text).expect_err("three mistakes");
+        let keys: Vec<_> = problems.problems().iter().map(|p| p.split(':').next().expect("a key")).collect();
+        assert_eq!(keys, ["schema", "id", "player.embed_origins[0]"]);
+    }
+
+    #[test]
+    fn origins_are_https_or_this_machine() {
+        for good in ["https://a.example", "https://a.example:8443", "http://localhost:3000", "http://127.0.0.1"] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in ["http://a.example", "http://localhost.evil", "https://", "https://a.example/", "https://u@a", "x"] {
+            assert!(!is_origin(bad), "{bad}");
+        }
+    }
+}
