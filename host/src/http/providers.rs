@@ -1,0 +1,146 @@
+//! Providers over REST: what there is, each one's bridge, and the URL of an identity.
+
+use axum::{
+    Json as JsonAnswer,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use streamit_plugin_api::{
+    Capabilities, MediaType, PlaybackSource, RenderParam,
+    manifest::{ExternalId, Player},
+};
+
+use super::{
+    client::Json,
+    error::{Error, ErrorCode},
+    rooms::playable,
+};
+use crate::{
+    providers::{self, Providers},
+    rooms::Source,
+};
+
+/// A provider as anyone sees it. What its file says is missing if the file cannot be read.
+#[derive(Serialize)]
+struct ProviderView<'a> {
+    id: &'a str,
+    state: providers::State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(flatten)]
+    described: Option<Described<'a>>,
+}
+
+#[derive(Serialize)]
+struct Described<'a> {
+    name: &'a str,
+    version: &'a str,
+    media_types: &'a [MediaType],
+    supports_events: bool,
+    supports_progress: bool,
+    capabilities: Capabilities,
+    external_id: &'a ExternalId,
+    player: Player,
+    render_params: &'a [RenderParam],
+    bridge_url: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    media_type: MediaType,
+    external_id: String,
+    #[serde(default)]
+    season: Option<u32>,
+    #[serde(default)]
+    episode: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Resolved {
+    source: PlaybackSource,
+    embed_url: String,
+}
+
+pub(super) async fn list(State(providers): State<Providers>) -> Response {
+    #[derive(Serialize)]
+    struct ProviderList<'a> {
+        providers: Vec<ProviderView<'a>>,
+    }
+    let list = ProviderList { providers: providers.list().map(view).collect() };
+    ([(header::CACHE_CONTROL, "no-cache")], JsonAnswer(list)).into_response()
+}
+
+pub(super) async fn show(State(providers): State<Providers>, Path(id): Path<String>) -> Result<Response, Error> {
+    let provider = find(&providers, &id)?;
+    Ok(([(header::CACHE_CONTROL, "no-cache")], JsonAnswer(view(provider))).into_response())
+}
+
+/// The bridge, for ever under its hash; under the bare address only for as long as it is checked.
+pub(super) async fn bridge(
+    State(providers): State<Providers>,
+    Path(id): Path<String>,
+    uri: axum::http::Uri,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let provider = find(&providers, &id)?;
+    let Some(description) = provider.description() else {
+        return Err(Error::new(ErrorCode::ProviderNotReady, format!("the provider `{id}` has no readable library")));
+    };
+    let etag = format!("\"{}\"", description.bridge_hash);
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen == etag.as_str()) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    let is_by_hash = uri.query().and_then(|query| query.strip_prefix("v=")) == Some(&description.bridge_hash);
+    let cache = if is_by_hash { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let mut response = description.bridge.clone().into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/javascript; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    headers.insert(header::ETAG, HeaderValue::from_str(&etag).expect("hexadecimal digits in quotes"));
+    Ok(response)
+}
+
+pub(super) async fn resolve(
+    State(providers): State<Providers>,
+    Path(id): Path<String>,
+    Json(identity): Json<Identity>,
+) -> Result<impl IntoResponse, Error> {
+    find(&providers, &id)?;
+    let Identity { media_type, external_id, season, episode } = identity;
+    let source = Source { provider: id, media_type, external_id, season, episode };
+    let embed_url = playable(&providers, &source).await?;
+    Ok(JsonAnswer(Resolved { source: providers.describe(&source), embed_url }))
+}
+
+fn find<'a>(providers: &'a Providers, id: &str) -> Result<&'a providers::Provider, Error> {
+    let detail = || format!("no provider `{id}` is configured; GET /api/v1/providers lists them");
+    providers.get(id).ok_or_else(|| Error::new(ErrorCode::ProviderNotFound, detail()))
+}
+
+fn view(provider: &providers::Provider) -> ProviderView<'_> {
+    let (state, reason) = provider.status();
+    let described = provider.description().map(|description| {
+        let manifest = &description.manifest;
+        // A page compares origins, so what comes from configuration is filled in here.
+        let player = match provider.embed_origins() {
+            origins if origins.is_empty() => manifest.player.clone(),
+            embed_origins => Player { embed_origins, ..manifest.player.clone() },
+        };
+        Described {
+            name: &manifest.name,
+            version: &description.version,
+            media_types: &manifest.media_types,
+            supports_events: manifest.supports_events,
+            supports_progress: manifest.supports_progress,
+            capabilities: manifest.capabilities,
+            external_id: &manifest.external_id,
+            player,
+            render_params: &manifest.render_params,
+            bridge_url: format!("/api/v1/providers/{}/bridge.js?v={}", provider.id, description.bridge_hash),
+        }
+    });
+    ProviderView { id: &provider.id, state, reason, described }
+}

@@ -1,0 +1,106 @@
+//! The built-in client: pages and modules from `host/web`, inside the binary, and the headers that fence them in.
+
+use std::{collections::HashMap, fmt::Write, sync::LazyLock};
+
+use axum::{
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use sha2::{Digest, Sha256};
+
+use super::error::{self, Error};
+use crate::{providers::Providers, rooms::hex};
+
+struct Asset {
+    content_type: &'static str,
+    body: &'static [u8],
+    etag: String,
+}
+
+macro_rules! assets {
+    ($($name:literal: $content_type:expr),* $(,)?) => {
+        LazyLock::new(|| HashMap::from([$(($name, Asset::new($content_type, include_bytes!(concat!("../../web/", $name))))),*]))
+    };
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+static ASSETS: LazyLock<HashMap<&'static str, Asset>> = assets! {
+    "home.html": HTML,
+    "room.html": HTML,
+    "style.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "api.js": SCRIPT,
+    "home.js": SCRIPT,
+    "media-form.js": SCRIPT,
+    "room.js": SCRIPT,
+    "connection.js": SCRIPT,
+    "sync.js": SCRIPT,
+    "bridge-v1.js": SCRIPT,
+    "openapi.json": "application/json",
+    "asyncapi.json": "application/json",
+};
+
+impl Asset {
+    fn new(content_type: &'static str, body: &'static [u8]) -> Self {
+        let etag = format!("\"{}\"", hex(&Sha256::digest(body)[..16]));
+        Asset { content_type, body, etag }
+    }
+
+    /// The file, or "unchanged": a page is asked for at each visit and sent only after an upgrade.
+    fn answer(&self, headers: &HeaderMap) -> Response {
+        let fresh = headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen == self.etag.as_str());
+        let head = [(header::ETAG, self.etag.as_str()), (header::CACHE_CONTROL, "no-cache")];
+        if fresh {
+            return (StatusCode::NOT_MODIFIED, head).into_response();
+        }
+        (head, [(header::CONTENT_TYPE, self.content_type)], self.body).into_response()
+    }
+}
+
+pub(super) async fn home(State(providers): State<Providers>, headers: HeaderMap) -> Response {
+    page("home.html", &providers, &headers)
+}
+
+pub(super) async fn room(State(providers): State<Providers>, headers: HeaderMap) -> Response {
+    page("room.html", &providers, &headers)
+}
+
+pub(super) async fn asset(Path(file): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Error> {
+    match ASSETS.get(file.as_str()).filter(|asset| asset.content_type != HTML) {
+        Some(asset) => Ok(asset.answer(&headers)),
+        None => Err(error::not_found(uri).await),
+    }
+}
+
+pub(super) async fn bridge_helpers(headers: HeaderMap) -> Response {
+    ASSETS["bridge-v1.js"].answer(&headers)
+}
+
+pub(super) async fn openapi(headers: HeaderMap) -> Response {
+    ASSETS["openapi.json"].answer(&headers)
+}
+
+pub(super) async fn asyncapi(headers: HeaderMap) -> Response {
+    ASSETS["asyncapi.json"].answer(&headers)
+}
+
+/// A page may load its own files, and players from where ready providers said they are; nothing else.
+fn page(name: &str, providers: &Providers, headers: &HeaderMap) -> Response {
+    let mut players = String::new();
+    for source in providers.embed_sources() {
+        write!(players, " {source}").expect("a String takes everything");
+    }
+    let policy = format!(
+        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         frame-src{}; media-src 'self' blob:{players}; object-src 'none'; base-uri 'none'; form-action 'self'; \
+         frame-ancestors 'self'",
+        if players.is_empty() { " 'none'" } else { &players },
+    );
+    let mut response = ASSETS[name].answer(headers);
+    let policy = HeaderValue::from_str(&policy).expect("origins are ASCII");
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
+}

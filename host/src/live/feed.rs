@@ -1,0 +1,70 @@
+//! Feeds: how a room's newest frame reaches every socket. The newest wins; nothing queues, so a slow reader skips.
+
+use axum::extract::ws::Utf8Bytes;
+use tokio::sync::watch;
+
+/// One message for everyone in a room, encoded once: a STATE, or the CLOSED that ends the room.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    pub version: i64,
+    pub text: Utf8Bytes,
+    /// Nothing follows: the room is closed.
+    pub is_last: bool,
+}
+
+/// A room's newest frame and whoever waits for the next.
+#[derive(Debug)]
+pub(super) struct Feed(watch::Sender<Frame>);
+
+impl Feed {
+    pub(super) fn new(frame: Frame) -> Self {
+        Feed(watch::Sender::new(frame))
+    }
+
+    /// Shows `frame` to everyone, unless it is older than what they have: two writers may arrive in either order.
+    pub(super) fn publish(&self, frame: Frame) -> bool {
+        self.0.send_if_modified(|newest| {
+            let is_newer = frame.version > newest.version && !newest.is_last;
+            if is_newer {
+                *newest = frame;
+            }
+            is_newer
+        })
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.0.borrow().is_last
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Frame> {
+        self.0.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(version: i64) -> Frame {
+        Frame { version, text: version.to_string().into(), is_last: false }
+    }
+
+    #[test]
+    fn the_newest_frame_wins_whatever_the_order() {
+        let feed = Feed::new(frame(1));
+        let mut reader = feed.subscribe();
+        assert!(feed.publish(frame(3)));
+        assert!(!feed.publish(frame(2)));
+        assert!(reader.has_changed().expect("open"));
+        assert_eq!(reader.borrow_and_update().version, 3);
+        assert!(!reader.has_changed().expect("open"));
+    }
+
+    #[test]
+    fn nothing_follows_the_last_frame() {
+        let feed = Feed::new(frame(1));
+        assert!(feed.publish(Frame { is_last: true, ..frame(2) }));
+        assert!(!feed.publish(frame(3)));
+        assert!(feed.is_over());
+    }
+}

@@ -1,0 +1,229 @@
+//! The live state of one node, in its own memory: each room behind a lock of its own, the rules from `playback`.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use super::{Clock, Counts, Current, Frame, LiveError, Snapshot};
+use crate::{
+    playback::{self, Command, PlaybackState},
+    protocol::{self, HostState, Presence},
+    rooms::{Room, RoomCode, Visibility},
+};
+
+pub(super) struct Memory {
+    rooms: RwLock<HashMap<RoomCode, Arc<Mutex<State>>>>,
+    index: Mutex<Index>,
+    /// How long a room outlives its host.
+    host_grace_ms: i64,
+    clock: Clock,
+}
+
+/// What must be found without looking at every room.
+#[derive(Default)]
+struct Index {
+    /// Rooms without a host, by the moment they close.
+    expiring: BTreeSet<(i64, RoomCode)>,
+    /// Public rooms whose host is connected, most viewers first.
+    listed: BTreeSet<(Reverse<u64>, RoomCode)>,
+}
+
+struct State {
+    code: RoomCode,
+    room_json: String,
+    revision: i64,
+    key_generation: i64,
+    visibility: Visibility,
+    playback: PlaybackState,
+    counts: Counts,
+    /// When the room closes; `None` while a host is connected.
+    away_until_ms: Option<i64>,
+    /// The newest frame; its version is the room's.
+    frame: Frame,
+}
+
+/// The data behind a lock. Nothing panics while holding one, so a poisoned lock holds whole data.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Memory {
+    pub(super) fn new(host_grace_ms: i64, clock: Clock) -> Self {
+        Memory { rooms: RwLock::default(), index: Mutex::default(), host_grace_ms, clock }
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// Seeds a room, or takes over a newer stored half: a new source starts at 0, paused.
+    pub(super) fn open(&self, room: &Room) -> Frame {
+        let now_ms = self.now_ms();
+        let existing = self.rooms.read().unwrap_or_else(PoisonError::into_inner).get(&room.code).cloned();
+        let state = existing.unwrap_or_else(|| {
+            let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+            let seed = || Arc::new(Mutex::new(State::seed(room, now_ms, now_ms + self.host_grace_ms)));
+            rooms.entry(room.code).or_insert_with(seed).clone()
+        });
+        let mut state = lock(&state);
+        if room.revision > state.revision {
+            state.room_json = protocol::room_json(room.title.as_deref(), &room.source);
+            state.revision = room.revision;
+            state.playback = PlaybackState::start(now_ms.max(state.playback.at_ms));
+            state.renew(now_ms);
+        }
+        state.key_generation = state.key_generation.max(room.key_generation);
+        if let Some(until_ms) = state.away_until_ms {
+            lock(&self.index).expiring.insert((until_ms, state.code));
+        }
+        state.frame.clone()
+    }
+
+    /// Carries out a host's command; `None` if it changes nothing.
+    pub(super) fn apply(
+        &self,
+        code: RoomCode,
+        key_generation: i64,
+        command: Command,
+    ) -> Result<Option<Frame>, LiveError> {
+        let state = self.state(code)?;
+        let mut state = lock(&state);
+        if key_generation < state.key_generation {
+            return Err(LiveError::KeyReplaced);
+        }
+        let now_ms = self.now_ms();
+        let Some(playback) = playback::apply(state.playback, command, now_ms) else { return Ok(None) };
+        state.playback = playback;
+        state.renew(now_ms);
+        Ok(Some(state.frame.clone()))
+    }
+
+    /// Takes over how many are here; the room's frame changes only if what people see does.
+    pub(super) fn presence(&self, code: RoomCode, counts: Counts) -> Result<Frame, LiveError> {
+        let state = self.state(code)?;
+        let mut state = lock(&state);
+        let now_ms = self.now_ms();
+        let before = state.presence();
+        let was_listed = state.listing();
+        let was_expiring = state.away_until_ms;
+        state.counts = counts;
+        state.away_until_ms = match counts.hosts {
+            0 => was_expiring.or(Some(now_ms + self.host_grace_ms)),
+            _ => None,
+        };
+        if state.presence() != before {
+            state.renew(now_ms);
+            let mut index = lock(&self.index);
+            if let Some(entry) = was_listed {
+                index.listed.remove(&entry);
+            }
+            if let Some(entry) = state.listing() {
+                index.listed.insert(entry);
+            }
+            if was_expiring != state.away_until_ms {
+                if let Some(until_ms) = was_expiring {
+                    index.expiring.remove(&(until_ms, code));
+                }
+                if let Some(until_ms) = state.away_until_ms {
+                    index.expiring.insert((until_ms, code));
+                }
+            }
+        }
+        Ok(state.frame.clone())
+    }
+
+    pub(super) fn read(&self, code: RoomCode) -> Result<Current, LiveError> {
+        let state = self.state(code)?;
+        let state = lock(&state);
+        let snapshot = Snapshot { version: state.frame.version, playback: state.playback, presence: state.presence() };
+        Ok(Current { snapshot, frame: state.frame.clone() })
+    }
+
+    /// Forgets a room, and answers the version its closing frame has.
+    pub(super) fn close(&self, code: RoomCode) -> Option<i64> {
+        let removed = self.rooms.write().unwrap_or_else(PoisonError::into_inner).remove(&code)?;
+        let state = lock(&removed);
+        let mut index = lock(&self.index);
+        if let Some(entry) = state.listing() {
+            index.listed.remove(&entry);
+        }
+        if let Some(until_ms) = state.away_until_ms {
+            index.expiring.remove(&(until_ms, code));
+        }
+        Some(playback::next_version(state.frame.version, self.now_ms()))
+    }
+
+    /// Takes the rooms whose time is over; each is given out once.
+    pub(super) fn claim_expired(&self) -> Vec<RoomCode> {
+        let now_ms = self.now_ms();
+        let mut index = lock(&self.index);
+        let mut claimed = Vec::new();
+        while let Some(&(until_ms, code)) = index.expiring.first()
+            && until_ms <= now_ms
+        {
+            index.expiring.pop_first();
+            claimed.push(code);
+        }
+        claimed
+    }
+
+    /// Gives a claimed room back, to be claimed again after `delay_ms`.
+    pub(super) fn return_expired(&self, code: RoomCode, delay_ms: i64) {
+        lock(&self.index).expiring.insert((self.now_ms() + delay_ms, code));
+    }
+
+    /// Public rooms whose host is connected, most viewers first, after the one given.
+    pub(super) fn listed(&self, after: Option<(u64, RoomCode)>, limit: usize) -> Vec<(u64, RoomCode)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let start = after.map_or(Unbounded, |(viewers, code)| Excluded((Reverse(viewers), code)));
+        let index = lock(&self.index);
+        index.listed.range((start, Unbounded)).take(limit).map(|&(Reverse(viewers), code)| (viewers, code)).collect()
+    }
+
+    fn state(&self, code: RoomCode) -> Result<Arc<Mutex<State>>, LiveError> {
+        let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
+        rooms.get(&code).cloned().ok_or(LiveError::UnknownRoom)
+    }
+}
+
+impl State {
+    /// A room nobody is in yet. It closes like one whose host left, unless a host comes.
+    fn seed(room: &Room, now_ms: i64, away_until_ms: i64) -> Self {
+        let mut state = State {
+            code: room.code,
+            room_json: protocol::room_json(room.title.as_deref(), &room.source),
+            revision: room.revision,
+            key_generation: room.key_generation,
+            visibility: room.visibility,
+            playback: PlaybackState::start(now_ms),
+            counts: Counts::default(),
+            away_until_ms: Some(away_until_ms),
+            frame: Frame { version: 0, text: "".into(), is_last: false },
+        };
+        state.renew(now_ms);
+        state
+    }
+
+    fn presence(&self) -> Presence {
+        Presence {
+            viewers: self.counts.viewers,
+            host: if self.away_until_ms.is_none() { HostState::Connected } else { HostState::Away },
+            host_away_until_ms: self.away_until_ms,
+        }
+    }
+
+    /// Its place in the public list, if it has one.
+    fn listing(&self) -> Option<(Reverse<u64>, RoomCode)> {
+        let is_listed = self.visibility == Visibility::Public && self.away_until_ms.is_none();
+        is_listed.then_some((Reverse(self.counts.viewers), self.code))
+    }
+
+    /// Encodes what is now true as the next frame.
+    fn renew(&mut self, now_ms: i64) {
+        let version = playback::next_version(self.frame.version, now_ms);
+        let text = protocol::state(version, &self.room_json, &self.playback, &self.presence());
+        self.frame = Frame { version, text, is_last: false };
+    }
+}

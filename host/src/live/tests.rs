@@ -1,0 +1,209 @@
+//! The live store's contract, stated once.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::*;
+use crate::{
+    playback::Report,
+    protocol::HostState,
+    rooms::{KeyHash, Source, Visibility},
+};
+
+const NOW: i64 = 1_790_000_000_000;
+const GRACE: Duration = Duration::from_secs(300);
+
+/// A store whose clock the test moves.
+struct Bench {
+    live: Live,
+    clock: Arc<AtomicI64>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let clock = Arc::new(AtomicI64::new(NOW));
+        let reading = clock.clone();
+        let clock_fn: Clock = Arc::new(move || reading.load(Ordering::SeqCst));
+        Bench { live: Live::in_memory(GRACE, 100, clock_fn, Arc::default()), clock }
+    }
+
+    fn pass(&self, ms: i64) {
+        self.clock.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    async fn room(&self, code: &str) -> Arc<LiveRoom> {
+        self.live.open(record(code, 1)).await.expect("open")
+    }
+
+    async fn snapshot(&self, room: &LiveRoom) -> Snapshot {
+        self.live.read(room.code()).await.expect("live").snapshot
+    }
+}
+
+fn record(code: &str, revision: i64) -> Room {
+    Room {
+        code: code.parse().expect("a code"),
+        title: None,
+        visibility: Visibility::Public,
+        host_key: KeyHash::none(),
+        key_generation: 1,
+        source: Source {
+            provider: "acme".into(),
+            media_type: streamit_plugin_api::MediaType::Movie,
+            external_id: revision.to_string(),
+            season: None,
+            episode: None,
+        },
+        revision,
+        created_at_ms: NOW,
+    }
+}
+
+fn seek(position_ms: i64) -> Command {
+    Command::Seek(Report { position_ms, at_ms: None })
+}
+
+/// Waits until a member's newest frame says `text`.
+async fn sees(member: &mut Member, text: &str) {
+    let seen = member.frames.wait_for(|frame| frame.text.contains(text));
+    tokio::time::timeout(Duration::from_secs(10), seen).await.expect("in time").expect("open");
+}
+
+#[tokio::test]
+async fn opening_again_keeps_the_live_state() {
+    let bench = Bench::new();
+    let room = bench.room("K7QM2X").await;
+    bench.live.command(&room, 1, Command::Play(None)).await.expect("applied");
+    bench.pass(4_000);
+    let again = bench.room("K7QM2X").await;
+    let snapshot = bench.snapshot(&again).await;
+    assert_eq!(snapshot.playback.position_at(NOW + 4_000), 4_000);
+}
+
+#[tokio::test]
+async fn a_newer_source_restarts_paused_at_0_and_an_older_one_is_ignored() {
+    let bench = Bench::new();
+    let room = bench.room("K7QM2X").await;
+    bench.live.command(&room, 1, Command::Play(None)).await.expect("applied");
+    bench.pass(4_000);
+    bench.live.open(record("K7QM2X", 2)).await.expect("open");
+    let changed = bench.snapshot(&room).await;
+    assert_eq!((changed.playback.is_playing, changed.playback.position_ms), (false, 0));
+    assert_eq!(room.record().source.external_id, "2");
+    bench.live.open(record("K7QM2X", 1)).await.expect("open");
+    assert_eq!(bench.snapshot(&room).await.version, changed.version);
+    assert_eq!(room.record().source.external_id, "2");
+}
+
+#[tokio::test]
+async fn every_change_has_a_larger_version_even_when_the_clock_goes_back() {
+    let bench = Bench::new();
+    let room = bench.room("K7QM2X").await;
+    let mut last = bench.snapshot(&room).await;
+    for (n, step) in [5, 0, -60_000, 1, 100_000].into_iter().enumerate() {
+        bench.pass(step);
+        bench.live.command(&room, 1, seek(1_000 * (n as i64 + 1))).await.expect("applied");
+        let now = bench.snapshot(&room).await;
+        assert!(now.version > last.version);
+        assert!(now.playback.at_ms >= last.playback.at_ms);
+        last = now;
+    }
+    bench.live.command(&room, 1, seek(5_000)).await.expect("nothing changed");
+    assert_eq!(bench.snapshot(&room).await.version, last.version);
+}
+
+#[tokio::test]
+async fn a_command_with_a_replaced_key_is_refused() {
+    let bench = Bench::new();
+    let room = bench.room("K7QM2X").await;
+    bench.live.open(Room { key_generation: 2, ..record("K7QM2X", 1) }).await.expect("open");
+    let refused = bench.live.command(&room, 1, Command::Play(None)).await;
+    assert_eq!(refused, Err(LiveError::KeyReplaced));
+    assert!(bench.live.command(&room, 2, Command::Play(None)).await.is_ok());
+}
+
+#[tokio::test]
+async fn closing_one_of_the_hosts_tabs_does_not_make_the_host_away() {
+    let bench = Bench::new();
+    let room = bench.room("K7QM2X").await;
+    let mut first = bench.live.join(&room, Role::Host).expect("joined");
+    let second = bench.live.join(&room, Role::Host).expect("joined");
+    sees(&mut first, r#""viewers":2,"host":"connected""#).await;
+    drop(second);
+    sees(&mut first, r#""viewers":1,"host":"connected""#).await;
+    let mut viewer = bench.live.join(&room, Role::Viewer).expect("joined");
+    drop(first);
+    sees(&mut viewer, r#""viewers":1,"host":"away""#).await;
+    assert_eq!(bench.snapshot(&room).await.presence.host_away_until_ms, Some(NOW + 300_000));
+}
+
+#[tokio::test]
+async fn joins_are_told_in_bursts_not_one_by_one() {
+    let bench = Bench::new();
+    let room = bench.room("K7QM2X").await;
+    let mut members: Vec<_> = (0..100).map(|_| bench.live.join(&room, Role::Viewer).expect("joined")).collect();
+    assert!(bench.live.join(&room, Role::Viewer).is_err_and(|error| error == JoinError::Full));
+    sees(&mut members[0], r#""viewers":100"#).await;
+    assert!(bench.live.0.metrics.presence_told.get() <= 2);
+}
+
+#[tokio::test]
+async fn a_room_expires_when_its_grace_is_over_and_is_claimed_once() {
+    let bench = Bench::new();
+    let room = bench.room("K7QM2X").await;
+    assert_eq!(bench.live.claim_expired().await, Ok(vec![]));
+    bench.pass(300_000);
+    assert_eq!(bench.live.claim_expired().await, Ok(vec![room.code()]));
+    assert_eq!(bench.live.claim_expired().await, Ok(vec![]));
+    bench.live.return_expired(room.code(), Duration::from_secs(5)).await.expect("returned");
+    bench.pass(5_000);
+    assert_eq!(bench.live.claim_expired().await, Ok(vec![room.code()]));
+}
+
+#[tokio::test]
+async fn a_host_who_comes_back_in_time_keeps_the_room() {
+    let bench = Bench::new();
+    let room = bench.room("K7QM2X").await;
+    bench.pass(299_000);
+    let mut host = bench.live.join(&room, Role::Host).expect("joined");
+    sees(&mut host, r#""host":"connected","host_away_until_ms":null"#).await;
+    bench.pass(10_000);
+    assert_eq!(bench.live.claim_expired().await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn a_closed_room_tells_its_members_and_lets_nobody_in() {
+    let bench = Bench::new();
+    let room = bench.room("K7QM2X").await;
+    let mut viewer = bench.live.join(&room, Role::Viewer).expect("joined");
+    bench.live.close(room.code(), CloseReason::ClosedByHost).await.expect("closed");
+    sees(&mut viewer, r#"{"type":"CLOSED","reason":"closed_by_host"}"#).await;
+    assert!(bench.live.join(&room, Role::Viewer).is_err_and(|error| error == JoinError::Closed));
+    assert!(bench.live.room(room.code()).is_none());
+    assert!(bench.live.was_closed(room.code()));
+    assert_eq!(bench.live.read(room.code()).await.err(), Some(LiveError::UnknownRoom));
+}
+
+#[tokio::test]
+async fn the_public_list_has_rooms_with_a_host_most_viewers_first() {
+    let bench = Bench::new();
+    let mut members = Vec::new();
+    for (code, viewers) in [("AAAAAA", 1), ("BBBBBB", 3), ("CCCCCC", 2), ("DDDDDD", 0)] {
+        let room = bench.room(code).await;
+        for n in 0..viewers {
+            let role = if n == 0 { Role::Host } else { Role::Viewer };
+            members.push(bench.live.join(&room, role).expect("joined"));
+        }
+        if let Some(member) = members.last_mut().filter(|_| viewers > 0) {
+            sees(member, &format!(r#""viewers":{viewers}"#)).await;
+        }
+    }
+    let names = |page: Vec<(u64, RoomCode)>| page.iter().map(|(_, code)| code.to_string()).collect::<Vec<_>>();
+    let first = bench.live.listed(None, 2).await.expect("list");
+    let rest = bench.live.listed(first.last().copied(), 2).await.expect("list");
+    assert_eq!((names(first), names(rest)), (vec!["BBBBBB".into(), "CCCCCC".into()], vec!["AAAAAA".to_string()]));
+}
+
+#[test]
+fn host_states_are_the_words_on_the_wire() {
+    assert_eq!(serde_json::to_string(&HostState::Connected).expect("data"), "\"connected\"");
+}

@@ -1,0 +1,277 @@
+//! A loaded plugin: the host's only unsafe code. Everything a plugin says is copied, cut to a limit and checked here.
+#![expect(unsafe_code, reason = "calls into a dynamic library, as providers/provider-abi describe it")]
+
+use std::{
+    ffi::c_void,
+    fmt,
+    mem::{ManuallyDrop, size_of},
+    path::Path,
+    ptr, slice,
+};
+
+use streamit_plugin_api::{
+    Field, Media, MediaType, ProblemKind, Rejection,
+    abi::{self, StreamitHost, StreamitMedia, StreamitProblems, StreamitProviderV1, StreamitSink, StreamitStr},
+};
+use tracing::{debug, error, info, warn};
+
+/// Problems beyond this number are not read: no identity has more than four fields.
+const MAX_PROBLEMS: usize = 16;
+
+/// The function table of a library that stays in memory for the rest of the process.
+///
+/// Nothing is ever unloaded: a library that started a thread or registered a destructor would take the process with it.
+pub(super) struct Library {
+    table: StreamitProviderV1,
+    host: &'static StreamitHost,
+}
+
+/// One configured provider of a library. Calls on it may come from any thread.
+pub(super) struct Instance {
+    library: std::sync::Arc<Library>,
+    opaque: *mut c_void,
+}
+
+// SAFETY: the ABI demands that instances bear calls from any thread at once, and that they can be destroyed on another
+// thread than the one that made them. The pointer itself is never dereferenced here.
+unsafe impl Send for Instance {}
+// SAFETY: as above.
+unsafe impl Sync for Instance {}
+
+/// How a call went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CallError {
+    /// The identity has no URL: the viewer's matter.
+    Rejected(Rejection),
+    /// The configuration cannot be used: the operator's matter.
+    BadConfig(String),
+    /// The plugin failed: its author's matter.
+    Fault(String),
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::Rejected(rejection) => write!(f, "rejected: {rejection}"),
+            CallError::BadConfig(text) | CallError::Fault(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Library {
+    /// Loads the file at `path`, which was read and checked before: its constructors run now.
+    pub(super) fn open(path: &Path, provider: &str) -> Result<Library, String> {
+        let library = open_for_good(path).map_err(|error| format!("the system's loader refused it: {error}"))?;
+        // SAFETY: the symbol is of this type by the ABI, whose major version is in its name.
+        let table = unsafe { library.get::<*const StreamitProviderV1>("streamit_provider_v1") }
+            .map_err(|error| format!("no symbol streamit_provider_v1: {error}"))?;
+        // SAFETY: the symbol's address is in the library's data, and the first field is always there.
+        let size = unsafe { (**table).size } as usize;
+        let mut copy =
+            StreamitProviderV1 { size: 0, reserved: 0, create: None, destroy: None, embed_url: None, extension: None };
+        // SAFETY: a field lies in both tables or is left at None; all-zero bytes are None for a function pointer.
+        unsafe {
+            let bytes = size.min(size_of::<StreamitProviderV1>());
+            ptr::copy_nonoverlapping((*table).cast::<u8>(), (&raw mut copy).cast::<u8>(), bytes);
+        }
+        if copy.create.is_none() || copy.embed_url.is_none() {
+            return Err(format!("its function table ({size} bytes) has no create or no embed_url"));
+        }
+        // Both live as long as the library, which is for ever; there is one per load.
+        let ctx = Box::leak(Box::new(provider.to_owned()));
+        let host = Box::leak(Box::new(StreamitHost {
+            size: size_of::<StreamitHost>() as u32,
+            abi_minor: abi::ABI_MINOR.into(),
+            ctx: ptr::from_ref::<String>(ctx).cast_mut().cast(),
+            log: Some(log),
+            extension: None,
+        }));
+        Ok(Library { table: copy, host })
+    }
+}
+
+// SAFETY: the table is constant data, and the host table is leaked constant data whose functions bear any thread.
+unsafe impl Send for Library {}
+// SAFETY: as above.
+unsafe impl Sync for Library {}
+
+#[cfg(unix)]
+fn open_for_good(path: &Path) -> Result<ManuallyDrop<libloading::os::unix::Library>, libloading::Error> {
+    use libloading::os::unix;
+    // NOW: a missing symbol is an error here and not an exit at its first use. LOCAL: plugins do not see each other's
+    // symbols. NODELETE: nothing unmaps it, whatever the plugin itself may do.
+    let flags = unix::RTLD_NOW | unix::RTLD_LOCAL | libc::RTLD_NODELETE;
+    // SAFETY: constructors run; the operator named this file, and trusts it as much as the host.
+    unsafe { unix::Library::open(Some(path), flags) }.map(ManuallyDrop::new)
+}
+
+#[cfg(windows)]
+fn open_for_good(path: &Path) -> Result<ManuallyDrop<libloading::Library>, libloading::Error> {
+    // SAFETY: constructors run; the operator named this file, and trusts it as much as the host.
+    unsafe { libloading::Library::new(path) }.map(ManuallyDrop::new)
+}
+
+impl Instance {
+    /// Configures a provider.
+    pub(super) fn create(library: std::sync::Arc<Library>, config_json: &str) -> Result<Instance, CallError> {
+        let create = library.table.create.expect("checked when the library was opened");
+        let mut received = Received::default();
+        let problems = received.receiver();
+        let mut opaque = ptr::null_mut();
+        // SAFETY: every pointer is valid for this call, and the host table for ever.
+        let status =
+            unsafe { create(library.host, StreamitStr::new(config_json), &raw const problems, &raw mut opaque) };
+        match status {
+            abi::STATUS_OK => Ok(Instance { library, opaque }),
+            abi::STATUS_BAD_CONFIG => Err(CallError::BadConfig(received.config_text())),
+            status => Err(fault(status, "create")),
+        }
+    }
+
+    /// Asks for the URL of `media`. The text is UTF-8 within its limit, and nothing else is known of it.
+    pub(super) fn embed_url(&self, media: &Media<'_>) -> Result<String, CallError> {
+        let embed_url = self.library.table.embed_url.expect("checked when the library was opened");
+        let number = |number: Option<u32>, bit| if number.is_some() { bit } else { 0 };
+        let media = StreamitMedia {
+            size: size_of::<StreamitMedia>() as u32,
+            media_type: match media.media_type {
+                MediaType::Movie => abi::MEDIA_MOVIE,
+                MediaType::Tv => abi::MEDIA_TV,
+            },
+            external_id: StreamitStr::new(&media.external_id),
+            present: number(media.season, abi::PRESENT_SEASON) | number(media.episode, abi::PRESENT_EPISODE),
+            season: media.season.unwrap_or(0),
+            episode: media.episode.unwrap_or(0),
+            reserved: 0,
+        };
+        let mut received = Received::default();
+        let problems = received.receiver();
+        let mut url = Url::default();
+        let sink = StreamitSink { ctx: (&raw mut url).cast(), write: Some(write) };
+        // SAFETY: every pointer is valid for this call; the instance came from `create` and is not destroyed yet.
+        let status = unsafe { embed_url(self.opaque, &raw const media, &raw const sink, &raw const problems) };
+        // A plugin may ignore the sink's answer, so the flag decides before the status does.
+        if url.is_over {
+            return Err(CallError::Fault(format!("embed_url wrote more than {} bytes", abi::MAX_URL_BYTES)));
+        }
+        match status {
+            abi::STATUS_OK => String::from_utf8(url.bytes)
+                .map_err(|_| CallError::Fault("embed_url wrote text that is not UTF-8".into())),
+            abi::STATUS_REJECTED => Err(CallError::Rejected(received.rejection())),
+            status => Err(fault(status, "embed_url")),
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(destroy) = self.library.table.destroy {
+            // SAFETY: the last owner is dropping it, so no call is running or follows.
+            unsafe { destroy(self.opaque) }
+        }
+    }
+}
+
+fn fault(status: i32, entry: &str) -> CallError {
+    CallError::Fault(match status {
+        abi::STATUS_PANICKED => format!("{entry} panicked; the plugin's own text is in the host's log"),
+        abi::STATUS_INTERNAL => format!("{entry} failed with an internal error"),
+        other => format!("{entry} returned status {other}, which has no meaning here"),
+    })
+}
+
+/// What a plugin writes its URL to.
+#[derive(Default)]
+struct Url {
+    bytes: Vec<u8>,
+    is_over: bool,
+}
+
+unsafe extern "C" fn write(ctx: *mut c_void, p: *const u8, n: usize) -> i32 {
+    // SAFETY: `ctx` is the `Url` of the running call, which is on this thread.
+    let url = unsafe { &mut *ctx.cast::<Url>() };
+    if n == 0 {
+        return 0;
+    }
+    if url.is_over || p.is_null() || n > abi::MAX_URL_BYTES - url.bytes.len() {
+        url.is_over = true;
+        return 1;
+    }
+    // SAFETY: the plugin lends `n` bytes, and `n` is small.
+    url.bytes.extend_from_slice(unsafe { slice::from_raw_parts(p, n) });
+    0
+}
+
+/// The problems a plugin reports during one call.
+#[derive(Default)]
+struct Received(Vec<(u32, String, String)>);
+
+impl Received {
+    fn receiver(&mut self) -> StreamitProblems {
+        StreamitProblems { ctx: ptr::from_mut(self).cast(), problem: Some(problem) }
+    }
+
+    fn rejection(self) -> Rejection {
+        let known = self.0.into_iter().map(|(kind, field, text)| {
+            // A name that is not a field's can only be about the id.
+            let field = Field::from_name(&field).unwrap_or(Field::ExternalId);
+            let kind = match kind {
+                abi::PROBLEM_MISSING => ProblemKind::Missing,
+                abi::PROBLEM_FORMAT => ProblemKind::Format,
+                abi::PROBLEM_RANGE => ProblemKind::Range,
+                abi::PROBLEM_UNSUPPORTED => ProblemKind::Unsupported,
+                _ => ProblemKind::Other,
+            };
+            (field, kind, text)
+        });
+        let rejection: Rejection = known.collect();
+        match rejection.problems() {
+            [] => Rejection::new(Field::ExternalId, ProblemKind::Other, "the provider does not play this"),
+            _ => rejection,
+        }
+    }
+
+    fn config_text(self) -> String {
+        let texts: Vec<_> = self
+            .0
+            .into_iter()
+            .map(
+                |(_, key, text)| {
+                    if key.is_empty() { format!("config: {text}") } else { format!("config.{key}: {text}") }
+                },
+            )
+            .collect();
+        if texts.is_empty() { "config: refused without a reason".into() } else { texts.join("; ") }
+    }
+}
+
+unsafe extern "C" fn problem(ctx: *mut c_void, kind: u32, field: StreamitStr, text: StreamitStr) {
+    // SAFETY: `ctx` is the `Received` of the running call, which is on this thread.
+    let received = unsafe { &mut *ctx.cast::<Received>() };
+    if received.0.len() < MAX_PROBLEMS {
+        // SAFETY: the plugin lends both texts for this call.
+        received.0.push(unsafe { (kind, copied(field), copied(text)) });
+    }
+}
+
+unsafe extern "C" fn log(ctx: *mut c_void, level: u32, text: StreamitStr) {
+    // SAFETY: `ctx` is the leaked name set in `Library::open`; the plugin lends the text for this call.
+    let (id, text) = unsafe { (&*ctx.cast::<String>(), copied(text)) };
+    match level {
+        abi::LOG_ERROR => error!(provider.id = %id, "plugin: {text}"),
+        abi::LOG_WARN => warn!(provider.id = %id, "plugin: {text}"),
+        abi::LOG_INFO => info!(provider.id = %id, "plugin: {text}"),
+        _ => debug!(provider.id = %id, "plugin: {text}"),
+    }
+}
+
+/// A plugin's text, cut to the limit, without control characters.
+///
+/// # Safety
+/// If `text.ptr` is not NULL, the first bytes up to the limit are readable.
+unsafe fn copied(text: StreamitStr) -> String {
+    let cut = StreamitStr { len: text.len.min(abi::MAX_TEXT_BYTES), ..text };
+    // SAFETY: the caller's promise, for no more bytes than it was made for.
+    let bytes = unsafe { cut.bytes() }.unwrap_or_default();
+    String::from_utf8_lossy(bytes).chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}

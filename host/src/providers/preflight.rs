@@ -1,0 +1,197 @@
+//! What a library says about itself, read from its bytes. No code of it runs, and a truncated or foreign file never
+//! reaches the system's loader, which would end the process over it.
+
+use std::{borrow::Cow, mem::size_of};
+
+use object::{
+    Architecture, BinaryFormat, File, Object, ObjectKind, ObjectSection, ObjectSegment,
+    read::{ExportTarget, NameOrOrdinal},
+};
+use streamit_plugin_api::{
+    Manifest,
+    abi::{ABI_MAJOR, FLAG_CATCHES_PANICS, MAGIC, MAX_STATIC_BYTES, StreamitAbiInfo},
+};
+
+/// A plugin's static data.
+#[derive(Debug)]
+pub(super) struct Preflight {
+    pub(super) manifest: Manifest,
+    pub(super) bridge: String,
+    pub(super) version: String,
+    pub(super) toolchain: String,
+}
+
+/// Checks the bytes of a library, in the order of what would go wrong first.
+pub(super) fn preflight(bytes: &[u8]) -> Result<Preflight, String> {
+    let file = File::parse(bytes).map_err(|error| not_a_library(bytes, &error.to_string()))?;
+    if file.kind() != ObjectKind::Dynamic || file.format() != BinaryFormat::native_object() {
+        let found = format!("a {:?} file of kind {:?}", file.format(), file.kind());
+        return Err(not_a_library(bytes, &found));
+    }
+    if let Some(host) = host_architecture()
+        && file.architecture() != host
+    {
+        return Err(format!("built for {:?}, this host is {host:?}; build it for this machine", file.architecture()));
+    }
+    whole(&file, bytes.len() as u64)?;
+
+    let info = info(symbol(&file, "streamit_abi_info", size_of::<StreamitAbiInfo>())?)?;
+    symbol(&file, "streamit_provider_v1", 4)?;
+    let text = |name: &str, len: usize| {
+        if len > MAX_STATIC_BYTES {
+            return Err(format!("{name} has {len} bytes; at most {MAX_STATIC_BYTES} are read"));
+        }
+        let bytes = symbol(&file, name, len)?;
+        std::str::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8 text"))
+    };
+    let manifest = Manifest::parse(text("streamit_manifest", info.manifest_len)?)
+        .map_err(|error| format!("its provider.toml is not valid: {error}"))?;
+    let bridge = text("streamit_bridge", info.bridge_len)?.to_owned();
+    if manifest.id != info.id {
+        return Err(format!("its ABI info names the provider `{}`, its manifest `{}`", info.id, manifest.id));
+    }
+    regex_lite::Regex::new(&manifest.external_id.pattern)
+        .map_err(|error| format!("its provider.toml is not valid: external_id.pattern: {error}"))
+        .and_then(|pattern| match pattern.is_match(&manifest.external_id.example) {
+            true => Ok(()),
+            false => Err("its provider.toml is not valid: external_id.example does not match its pattern".into()),
+        })?;
+    Ok(Preflight { manifest, bridge, version: info.version, toolchain: info.toolchain })
+}
+
+fn not_a_library(bytes: &[u8], why: &str) -> String {
+    let start: String = bytes.iter().take(8).flat_map(|b| std::ascii::escape_default(*b)).map(char::from).collect();
+    let kind = std::env::consts::DLL_EXTENSION;
+    format!("not a shared library (.{kind}) of this system: it starts with \"{start}\" ({why})")
+}
+
+fn host_architecture() -> Option<Architecture> {
+    match std::env::consts::ARCH {
+        "x86_64" => Some(Architecture::X86_64),
+        "aarch64" => Some(Architecture::Aarch64),
+        "x86" => Some(Architecture::I386),
+        "arm" => Some(Architecture::Arm),
+        "riscv64" => Some(Architecture::Riscv64),
+        _ => None,
+    }
+}
+
+/// Whether everything the file promises lies inside it. The loader maps what is promised: a missing end is a SIGBUS.
+fn whole(file: &File<'_>, len: u64) -> Result<(), String> {
+    let truncated = |what: &str| Err(format!("truncated: {what} lies beyond its end ({len} bytes); copy it again"));
+    for segment in file.segments() {
+        let (start, size) = segment.file_range();
+        if start.checked_add(size).is_none_or(|end| end > len) {
+            return truncated("a segment");
+        }
+    }
+    let mut sections = 0;
+    for section in file.sections() {
+        sections += 1;
+        let Some((start, size)) = section.file_range() else { continue };
+        if start.checked_add(size).is_none_or(|end| end > len) {
+            return truncated("a section");
+        }
+    }
+    if sections == 0 {
+        return Err("it has no section table; was it truncated, or stripped of it?".into());
+    }
+    Ok(())
+}
+
+/// The first `len` bytes at an exported symbol.
+fn symbol<'data>(file: &File<'data>, name: &str, len: usize) -> Result<&'data [u8], String> {
+    let mut exports = file.exports().map_err(|error| format!("its table of symbols cannot be read: {error}"))?;
+    let address = exports.find_map(|export| {
+        let export = export.ok()?;
+        // Mach-O puts an underscore before each name of C.
+        let is_it = match export.name() {
+            NameOrOrdinal::Name(found) => found == name.as_bytes() || found.strip_prefix(b"_") == Some(name.as_bytes()),
+            NameOrOrdinal::Ordinal(_) => false,
+        };
+        match export.target() {
+            ExportTarget::Address { address } if is_it => Some(address),
+            _ => None,
+        }
+    });
+    let Some(address) = address else {
+        return Err(match name {
+            "streamit_provider_v1" | "streamit_abi_info" => {
+                format!("no symbol {name}: not a StreamIt plugin; export_provider! makes one")
+            }
+            _ => format!("no symbol {name}"),
+        });
+    };
+    file.segments()
+        .find_map(|segment| segment.data_range(address, len as u64).ok().flatten())
+        .ok_or_else(|| format!("symbol {name} with its {len} bytes is not inside the file"))
+}
+
+struct Info {
+    id: String,
+    version: String,
+    toolchain: String,
+    manifest_len: usize,
+    bridge_len: usize,
+}
+
+/// Reads [`StreamitAbiInfo`] field by field, in the byte order and offsets that the ABI freezes.
+fn info(bytes: &[u8]) -> Result<Info, String> {
+    let u16_at = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
+    let u32_at = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let text_at = |at: usize, len: usize| {
+        let field = &bytes[at..at + len];
+        let end = field.iter().position(|b| *b == 0).unwrap_or(len);
+        let text: Cow<'_, str> = String::from_utf8_lossy(&field[..end]);
+        text.chars().filter(|c| !c.is_control()).collect::<String>()
+    };
+    if bytes[..8] != MAGIC {
+        return Err("streamit_abi_info does not begin with STREAMIT".into());
+    }
+    let toolchain = text_at(92, 64);
+    let major = u16_at(12);
+    if major != ABI_MAJOR {
+        return Err(format!(
+            "built for ABI {major} (with {toolchain}), this host speaks ABI {ABI_MAJOR}; \
+             rebuild it against streamit-plugin-api {ABI_MAJOR}.x"
+        ));
+    }
+    if (u32_at(8) as usize) < size_of::<StreamitAbiInfo>() {
+        return Err(format!("its ABI info has {} bytes, less than ABI 1 has", u32_at(8)));
+    }
+    if u32_at(16) & FLAG_CATCHES_PANICS == 0 {
+        return Err(
+            "built with panic = \"abort\": a panic in it would end the host; build it with panic = \"unwind\"".into()
+        );
+    }
+    Ok(Info {
+        id: text_at(28, 40),
+        version: text_at(68, 24),
+        toolchain,
+        manifest_len: u32_at(20) as usize,
+        bridge_len: u32_at(24) as usize,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(bytes: &[u8]) -> String {
+        preflight(bytes).expect_err("refused")
+    }
+
+    #[test]
+    fn what_is_not_a_library_is_refused_by_its_first_bytes() {
+        assert!(refusal(b"").starts_with("not a shared library"));
+        assert!(refusal(b"hello world").contains(r#"starts with "hello wo""#));
+        assert!(refusal(b"\x7fELF").starts_with("not a shared library"));
+    }
+
+    #[test]
+    fn an_executable_is_not_a_plugin() {
+        let own = std::fs::read(std::env::current_exe().expect("known")).expect("readable");
+        let refused = refusal(&own);
+        assert!(refused.contains("no symbol streamit_abi_info") || refused.starts_with("not a shared"), "{refused}");
+    }
+}
