@@ -87,8 +87,10 @@ fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
 
 /// A node that is serving.
 pub struct Node {
-    /// Where it is.
+    /// Where people find it.
     pub address: SocketAddr,
+    /// Where its operator does.
+    pub admin_address: Option<SocketAddr>,
     rooms: Rooms,
     stop: CancellationToken,
     tracker: TaskTracker,
@@ -122,14 +124,17 @@ impl Node {
         let state = AppState { config, providers, lobby: lobby.clone(), sessions, metrics, creations };
 
         tracker.spawn(lobby.sweep(stop.clone()));
+        let mut admin_address = None;
         if let Some(listener) = listeners.admin {
-            info!(address = %listener.local_addr()?, "operator's listener");
+            let address = listener.local_addr()?;
+            info!(%address, "operator's listener");
+            admin_address = Some(address);
             tracker.spawn(answer(listener, http::admin_router(state.clone()), stop.clone()));
         }
         let address = listeners.public.local_addr()?;
         info!(%address, "listening");
         tracker.spawn(answer(listeners.public, http::router(state), stop.clone()));
-        Ok(Node { address, rooms, stop, tracker })
+        Ok(Node { address, admin_address, rooms, stop, tracker })
     }
 
     /// Serves until `shutdown`; then closes every socket, lets every request end, and stops.

@@ -103,6 +103,9 @@ fn serve(config: Config) -> Outcome<()> {
             let listeners = Listeners::bind(&config)?;
             let node = Node::start(config, listeners).await?;
             println!("StreamIt is at http://{}/", node.address);
+            if let Some(address) = node.admin_address {
+                println!("Its metrics are at http://{address}/metrics");
+            }
             node.run_until(asked_to_stop()).await;
             Ok(())
         })

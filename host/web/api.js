@@ -1,0 +1,54 @@
+// REST, as the pages use it.
+
+/** A request the server refused: its code, a sentence, and the fields that are wrong. */
+export class ApiError extends Error {
+  constructor(status, { code = "unavailable", detail, errors = [] }) {
+    super(detail ?? "The server cannot be reached.");
+    this.status = status;
+    this.code = code;
+    this.errors = errors;
+  }
+}
+
+export async function request(method, path, { body, key } = {}) {
+  const headers = {};
+  if (body) headers["Content-Type"] = "application/json";
+  if (key) headers.Authorization = `Bearer ${key}`;
+  let response;
+  try {
+    response = await fetch(`/api/v1${path}`, { method, headers, body: body && JSON.stringify(body) });
+  } catch {
+    throw new ApiError(0, {});
+  }
+  if (response.status === 204) return null;
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new ApiError(response.status, answer);
+  return answer;
+}
+
+// The key stays in this browser; a link with `#key=…` carries it to another one of the host's.
+const keyName = (code) => `streamit.key.${code}`;
+
+export function storedKey(code) {
+  try {
+    return localStorage.getItem(keyName(code));
+  } catch {
+    return null;
+  }
+}
+
+export function storeKey(code, key) {
+  try {
+    localStorage.setItem(keyName(code), key);
+  } catch {
+    // Without storage the key lives as long as the page.
+  }
+}
+
+export function forgetKey(code) {
+  try {
+    localStorage.removeItem(keyName(code));
+  } catch {
+    // Nothing was stored.
+  }
+}

@@ -1,0 +1,280 @@
+//! `App`: a real host process with real plugins; `Member`: a real socket in one of its rooms.
+
+pub(crate) mod browser;
+mod build;
+mod member;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub(crate) use build::artifacts;
+pub(crate) use member::{Member, Refused};
+
+/// Nothing in a scene takes this long, unless it never happens.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The four providers that come with StreamIt.
+pub(crate) const BUNDLED: &str = r#"
+[providers.mp4]
+config = { base_url = "/media/" }
+[providers.vidking]
+[providers.youtube]
+[providers.vimeo]
+"#;
+
+/// A host, in a folder laid out like a release.
+pub(crate) struct App {
+    folder: TempDir,
+    host: Option<Child>,
+    pub(crate) url: String,
+    pub(crate) admin_url: String,
+    http: reqwest::Client,
+}
+
+/// A room and what its creator got.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    pub(crate) code: String,
+    pub(crate) key: String,
+}
+
+/// An answer: its status and its JSON.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl App {
+    /// A host with the four bundled providers.
+    pub(crate) async fn start() -> App {
+        App::with(BUNDLED).await
+    }
+
+    /// A host with these additions to its configuration; tables of [`base_config`] may be extended but not repeated.
+    pub(crate) async fn with(config: &str) -> App {
+        let mut app = App::prepare(config);
+        app.launch().await;
+        app
+    }
+
+    /// A folder that is ready to be started.
+    pub(crate) fn prepare(config: &str) -> App {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["plugins", "config", "media"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        for library in &artifacts().libraries {
+            let target = folder.path().join("plugins").join(library.file_name().unwrap());
+            fs::copy(library, target).unwrap();
+        }
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        fs::copy(repository.join("plugins/mp4/media/clock.webm"), folder.path().join("media/clock.webm")).unwrap();
+        let app =
+            App { folder, host: None, url: String::new(), admin_url: String::new(), http: reqwest::Client::new() };
+        app.write_config(config);
+        app
+    }
+
+    pub(crate) fn write_config(&self, config: &str) {
+        fs::write(self.path("config/streamit.toml"), format!("{}{config}", base_config(config))).unwrap();
+    }
+
+    /// A path in the host's folder.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// The `streamit` program, in the host's folder.
+    pub(crate) fn streamit(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&artifacts().streamit);
+        command.args(arguments).current_dir(self.folder.path()).env_remove("RUST_LOG");
+        command
+    }
+
+    /// Starts the host, and returns when it serves.
+    pub(crate) async fn launch(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let mut command = self.streamit(&["serve"]);
+        let mut host = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
+        self.host = Some(host);
+        let (url, admin_url) = tokio::task::spawn_blocking(move || {
+            let mut line = |prefix: &str| lines.next()?.ok()?.strip_prefix(prefix).map(str::to_owned);
+            Some((line("StreamIt is at ")?, line("Its metrics are at ")?))
+        })
+        .await
+        .unwrap()
+        .unwrap_or_else(|| panic!("the host did not start:\n{}", self.log()));
+        self.url = url.trim_end_matches('/').to_owned();
+        self.admin_url = admin_url.trim_end_matches("/metrics").to_owned();
+    }
+
+    /// What the host has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Ends the host at once, as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        let mut host = self.host.take().unwrap();
+        host.kill().unwrap();
+        host.wait().unwrap();
+    }
+
+    /// Asks the host to stop, as an operator does.
+    pub(crate) fn terminate(&self) {
+        let pid = self.host.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    }
+
+    /// Waits until the host has stopped by itself.
+    pub(crate) async fn stopped(&mut self) -> ExitStatus {
+        let mut host = self.host.take().unwrap();
+        tokio::task::spawn_blocking(move || host.wait().unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        self.launch().await;
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path, None, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::POST, path, None, Some(body)).await
+    }
+
+    pub(crate) async fn request(&self, method: Method, path: &str, key: Option<&str>, body: Option<Value>) -> Answer {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+    }
+
+    /// A request as one likes it.
+    pub(crate) fn raw(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        let response = self.http.get(format!("{}/metrics", self.admin_url)).send().await.unwrap();
+        response.text().await.unwrap()
+    }
+
+    /// A room that plays the bundled clip.
+    pub(crate) async fn room(&self) -> Room {
+        self.room_playing(clock()).await
+    }
+
+    pub(crate) async fn room_playing(&self, source: Value) -> Room {
+        self.room_with(json!({ "source": source })).await
+    }
+
+    pub(crate) async fn room_with(&self, request: Value) -> Room {
+        let answer = self.post("/api/v1/rooms", request).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Room { code: text(&answer.body["room"]["code"]), key: text(&answer.body["host_key"]) }
+    }
+
+    /// Everything the room's code shows.
+    pub(crate) async fn view(&self, room: &Room) -> Value {
+        let answer = self.get(&format!("/api/v1/rooms/{}", room.code)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer.body
+    }
+
+    /// The room's host, at the socket.
+    pub(crate) async fn host(&self, room: &Room) -> Member {
+        Member::join(self, &room.code, json!({ "type": "HELLO", "name": "Ann", "key": room.key })).await
+    }
+
+    /// A viewer of the room, at the socket.
+    pub(crate) async fn viewer(&self, room: &Room) -> Member {
+        Member::join(self, &room.code, json!({ "type": "HELLO", "name": "Ben" })).await
+    }
+
+    /// A new room with its host and one viewer, who both see each other.
+    pub(crate) async fn room_of_two(&self) -> (Room, Member, Member) {
+        let room = self.room().await;
+        let mut ann = self.host(&room).await;
+        let mut ben = self.viewer(&room).await;
+        ann.sees(|state| state["presence"]["viewers"] == 2).await;
+        ben.sees(|state| state["presence"]["viewers"] == 2 && state["presence"]["host"] == "connected").await;
+        (room, ann, ben)
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        if let Some(host) = &mut self.host {
+            let _ = host.kill();
+            let _ = host.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("---- the host's log ----\n{}", self.log());
+        }
+    }
+}
+
+impl Answer {
+    /// The error's code, from a body that has the documented form.
+    pub(crate) fn problem(&self) -> &str {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");
+        assert_eq!(self.body["status"], self.status.as_u16(), "{self:?}");
+        self.body["code"].as_str().unwrap()
+    }
+
+    /// The fields that are wrong, and how.
+    pub(crate) fn fields(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let errors = self.body["errors"].as_array().unwrap();
+        errors.iter().map(|error| (text(&error["field"]), text(&error["kind"]))).collect()
+    }
+}
+
+/// Free ports and a small log; everything else as shipped.
+fn base_config(additions: &str) -> String {
+    let mut config = String::new();
+    for (table, settings) in [
+        ("server", "bind = \"127.0.0.1:0\""),
+        ("admin", "bind = \"127.0.0.1:0\""),
+        ("rooms", "create_per_minute = 0"),
+        ("log", "filter = \"info,streamit=debug\""),
+    ] {
+        if !additions.contains(&format!("[{table}]")) {
+            config.push_str(&format!("[{table}]\n{settings}\n"));
+        }
+    }
+    config
+}
+
+/// The bundled clip.
+pub(crate) fn clock() -> Value {
+    json!({ "provider": "mp4", "media_type": "movie", "external_id": "clock.webm" })
+}
+
+/// An episode.
+pub(crate) fn episode() -> Value {
+    json!({ "provider": "vidking", "media_type": "tv", "external_id": "119051", "season": 1, "episode": 8 })
+}

@@ -1,0 +1,157 @@
+//! A real browser, driven by WebDriver. Each window has a profile of its own, as on two people's machines.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+
+use super::PATIENCE;
+
+/// The WebDriver of one scene; dropping it ends its browsers.
+pub(crate) struct Browser {
+    driver: Child,
+    url: String,
+    flags: Vec<String>,
+}
+
+/// One window.
+pub(crate) struct Window(pub(crate) Client);
+
+impl Browser {
+    pub(crate) fn start() -> Browser {
+        Browser::with_flags(&[])
+    }
+
+    pub(crate) fn with_flags(flags: &[&str]) -> Browser {
+        let program = find(&["chromedriver"]).expect("chromedriver is installed; `cargo xtask test` sees to it");
+        let mut command = Command::new(program);
+        command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
+        #[cfg(unix)]
+        {
+            use std::os::unix::process::CommandExt;
+            // A group of its own, so that its browsers end with it even if a test does not close them.
+            command.process_group(0);
+        }
+        let mut driver = command.spawn().unwrap();
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port: u16 = lines
+            .by_ref()
+            .find_map(|line| line.unwrap().split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok())
+            .expect("chromedriver says its port");
+        // Whatever it says later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Browser { driver, url: format!("http://127.0.0.1:{port}"), flags }
+    }
+
+    pub(crate) async fn window(&self) -> Window {
+        let mut arguments: Vec<Value> = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--autoplay-policy=no-user-gesture-required",
+            "--window-size=1280,900",
+        ]
+        .map(Value::from)
+        .into();
+        arguments.extend(self.flags.iter().cloned().map(Value::from));
+        let mut options = json!({ "args": arguments });
+        if let Some(browser) = find(&["chromium", "chromium-browser", "google-chrome"]) {
+            options["binary"] = json!(browser);
+        }
+        let capabilities = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        let client = ClientBuilder::new(connector)
+            .capabilities(capabilities.as_object().unwrap().clone())
+            .connect(&self.url)
+            .await
+            .unwrap();
+        Window(client)
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.driver.id());
+        let _ = Command::new("kill").args(["-9", "--", &group]).status();
+        let _ = self.driver.wait();
+    }
+}
+
+fn find(names: &[&str]) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let folders: Vec<_> = env::split_paths(&path).collect();
+    names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
+}
+
+impl Window {
+    pub(crate) async fn goto(&self, url: &str) {
+        self.0.goto(url).await.unwrap();
+    }
+
+    /// Waits until a script's expression is true, and answers it.
+    pub(crate) async fn until(&self, expression: &str) -> Value {
+        let script = format!(
+            "const done = arguments[0];
+             const look = () => {{
+               let value;
+               try {{ value = ({expression}); }} catch {{ value = null; }}
+               value ? done(value) : setTimeout(look, 20);
+             }};
+             look();"
+        );
+        match tokio::time::timeout(PATIENCE, self.0.execute_async(&script, vec![])).await {
+            Ok(Ok(value)) => value,
+            other => {
+                let page = self.eval("document.body.innerText").await;
+                panic!("never true: {expression} ({other:?}); the page says: {page}")
+            }
+        }
+    }
+
+    pub(crate) async fn eval(&self, expression: &str) -> Value {
+        self.0.execute(&format!("return ({expression});"), vec![]).await.unwrap()
+    }
+
+    pub(crate) async fn click(&self, css: &str) {
+        self.0.wait_for_find(Locator::Css(css)).await.unwrap().click().await.unwrap();
+    }
+
+    pub(crate) async fn type_into(&self, css: &str, text: &str) {
+        self.0.wait_for_find(Locator::Css(css)).await.unwrap().send_keys(text).await.unwrap();
+    }
+
+    /// Joins the room whose page this is.
+    pub(crate) async fn join(&self) {
+        self.until("!document.querySelector('#enter').hidden").await;
+        self.click("#join").await;
+        self.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+    }
+
+    /// Keeps what the window shows, for people to look at: `target/screenshots/NAME.png`.
+    pub(crate) async fn screenshot(&self, name: &str) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("{name}.png")), self.0.screenshot().await.unwrap()).unwrap();
+    }
+
+    pub(crate) async fn resize(&self, width: u32, height: u32) {
+        self.0.set_window_size(width, height).await.unwrap();
+    }
+
+    pub(crate) async fn close(self) {
+        self.0.close().await.unwrap();
+    }
+}

@@ -1,0 +1,49 @@
+//! The programs and libraries under test, built by the same cargo that runs the tests.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+use serde_json::Value;
+
+pub(crate) struct Artifacts {
+    pub(crate) streamit: PathBuf,
+    /// Every plugin of the workspace, fixtures included.
+    pub(crate) libraries: Vec<PathBuf>,
+}
+
+/// Builds once per test run; after `cargo xtask test` there is nothing left to do.
+pub(crate) fn artifacts() -> &'static Artifacts {
+    static ARTIFACTS: OnceLock<Artifacts> = OnceLock::new();
+    ARTIFACTS.get_or_init(build)
+}
+
+fn build() -> Artifacts {
+    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--workspace", "--message-format=json-render-diagnostics"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "the workspace does not build");
+    let (mut streamit, mut libraries) = (None, Vec::new());
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let message: Value = serde_json::from_str(line).unwrap();
+        if message["reason"] != "compiler-artifact" {
+            continue;
+        }
+        if message["target"]["name"] == "streamit" && message["executable"].is_string() {
+            streamit = message["executable"].as_str().map(PathBuf::from);
+        }
+        // A procedural macro is a library of the same kind, and no plugin.
+        if message["target"]["crate_types"] == serde_json::json!(["cdylib"]) {
+            let files =
+                message["filenames"].as_array().unwrap().iter().map(|file| PathBuf::from(file.as_str().unwrap()));
+            libraries.extend(files.filter(|file| file.extension().is_some_and(|e| e == env::consts::DLL_EXTENSION)));
+        }
+    }
+    Artifacts { streamit: streamit.expect("the workspace builds streamit"), libraries }
+}

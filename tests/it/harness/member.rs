@@ -1,0 +1,172 @@
+//! A real WebSocket in a room.
+
+use futures_util::{SinkExt, StreamExt};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{self, Message, client::IntoClientRequest},
+};
+
+use super::{App, PATIENCE};
+
+pub(crate) struct Member {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// The newest STATE.
+    pub(crate) state: Value,
+    pub(crate) welcome: Value,
+}
+
+/// An upgrade that was answered with an HTTP status.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) problem: Value,
+}
+
+impl Member {
+    /// An open socket that has said nothing.
+    pub(crate) async fn connect(app: &App, code: &str, origin: Option<&str>) -> Result<Member, Refused> {
+        let url = format!("{}/ws/v1/rooms/{code}", app.url.replace("http:", "ws:"));
+        let mut request = url.into_client_request().unwrap();
+        if let Some(origin) = origin {
+            request.headers_mut().insert("origin", origin.parse().unwrap());
+        }
+        match connect_async(request).await {
+            Ok((socket, _)) => Ok(Member { socket, state: Value::Null, welcome: Value::Null }),
+            Err(tungstenite::Error::Http(response)) => Err(Refused {
+                status: response.status(),
+                problem: serde_json::from_slice(response.body().as_deref().unwrap_or_default()).unwrap(),
+            }),
+            Err(error) => panic!("no answer to the upgrade: {error}"),
+        }
+    }
+
+    /// Says `hello`, and waits for WELCOME and the first STATE.
+    pub(crate) async fn join(app: &App, code: &str, hello: Value) -> Member {
+        let mut member = Member::connect(app, code, None).await.unwrap();
+        member.send(hello).await;
+        member.welcome = member.next().await;
+        assert_eq!(member.welcome["type"], "WELCOME", "{}", member.welcome);
+        member.sees(|_| true).await;
+        member
+    }
+
+    pub(crate) async fn send(&mut self, message: Value) {
+        self.send_raw(Message::text(message.to_string())).await;
+    }
+
+    pub(crate) async fn send_raw(&mut self, message: Message) {
+        self.socket.send(message).await.unwrap();
+    }
+
+    /// Sends without minding whether the other side still listens.
+    pub(crate) async fn try_send(&mut self, message: Message) -> bool {
+        self.socket.send(message).await.is_ok()
+    }
+
+    /// The next message, whatever it is.
+    pub(crate) async fn next(&mut self) -> Value {
+        loop {
+            let message = timeout(PATIENCE, self.socket.next()).await.expect("a message in time");
+            match message.expect("an open socket").expect("a readable message") {
+                Message::Text(text) => {
+                    let message: Value = serde_json::from_str(&text).unwrap();
+                    if message["type"] == "STATE" {
+                        self.saw(message.clone());
+                    }
+                    return message;
+                }
+                Message::Close(frame) => panic!("the socket was closed: {frame:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    fn saw(&mut self, state: Value) {
+        let version = |state: &Value| state["version"].as_i64().unwrap_or(0);
+        assert!(version(&state) >= version(&self.state), "a state went back: {} after {}", state, self.state);
+        self.state = state;
+    }
+
+    /// Waits for a STATE like this, and answers it.
+    pub(crate) async fn sees(&mut self, like: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if !self.state.is_null() && like(&self.state) {
+                return self.state.clone();
+            }
+            let Ok(message) = timeout_at(deadline, self.next()).await else {
+                panic!("no such state in time; the newest is {}", self.state);
+            };
+            assert_eq!(message["type"], "STATE", "{message}");
+        }
+    }
+
+    /// Waits until the room is at this position, as it would be without having moved on.
+    pub(crate) async fn sees_position(&mut self, position_ms: i64) -> Value {
+        self.sees(|state| state["playback"]["position_ms"] == position_ms).await
+    }
+
+    pub(crate) async fn play(&mut self) {
+        self.send(json!({ "type": "PLAY" })).await;
+    }
+
+    pub(crate) async fn pause(&mut self) {
+        self.send(json!({ "type": "PAUSE" })).await;
+    }
+
+    pub(crate) async fn seek(&mut self, position_ms: i64) {
+        self.send(json!({ "type": "SEEK", "position_ms": position_ms })).await;
+    }
+
+    /// A PING's answer, and everything that came before it: what the server says by itself is never a reply.
+    pub(crate) async fn ping(&mut self) -> (Value, Vec<Value>) {
+        self.send(json!({ "type": "PING", "client_ms": 4711 })).await;
+        let mut before = Vec::new();
+        loop {
+            let message = self.next().await;
+            if message["type"] == "PONG" {
+                return (message, before);
+            }
+            before.push(message);
+        }
+    }
+
+    /// The STATE as the store has it now.
+    pub(crate) async fn sync(&mut self) -> Value {
+        self.send(json!({ "type": "SYNC" })).await;
+        let state = self.next().await;
+        assert_eq!(state["type"], "STATE", "{state}");
+        state
+    }
+
+    /// Waits for an ERROR with this code, and answers its sentence.
+    pub(crate) async fn hears_error(&mut self, code: &str) -> String {
+        loop {
+            let message = self.next().await;
+            if message["type"] != "STATE" {
+                assert_eq!((&message["type"], &message["code"]), (&json!("ERROR"), &json!(code)), "{message}");
+                return message["message"].as_str().unwrap().to_owned();
+            }
+        }
+    }
+
+    /// Reads to the end of the socket, and answers the code it was closed with, and what was said before.
+    pub(crate) async fn is_closed(&mut self) -> (u16, Vec<Value>) {
+        let mut said = Vec::new();
+        loop {
+            match timeout(PATIENCE, self.socket.next()).await.expect("an end in time") {
+                Some(Ok(Message::Text(text))) => said.push(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Close(frame))) => return (frame.expect("a reason").code.into(), said),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => panic!("cut without a close frame: {error}; before: {said:?}"),
+                None => panic!("ended without a close frame; before: {said:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! StreamIt tried as its users would. Every scene has its own host process, its own folder and its own database.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod harness;
+
+// What people do, and what they are promised.
+mod rooms; // create, look, list, change, close; what survives
+mod session; // the socket: HELLO, authority, limits, close codes
+mod storage; // what is in the database, and what never is
+mod watching; // two real browsers
+
+// What operators and authors do.
+mod commands; // the command line and the configuration
+mod contract; // answers and messages against the published descriptions
+mod media; // files and pages over HTTP
+mod providers; // libraries that load, and those that do not
+
+mod structure; // what the source may know

@@ -1,0 +1,88 @@
+//! Two people, two browsers, one picture.
+
+use serde_json::Value;
+
+use crate::harness::{
+    App,
+    browser::{Browser, Window},
+};
+
+/// Creates a room by hand on the home page, and answers its link.
+async fn create_on_home_page(app: &App, window: &Window) -> String {
+    window.goto(&app.url).await;
+    window.until("document.querySelector('select[name=provider]').options.length > 0").await;
+    window.click("button[name=example]").await;
+    window.type_into("#title", "Friday film").await;
+    window.click("#submit").await;
+    window.until("location.pathname.startsWith('/r/')").await;
+    let path = window.until("location.hash === '' && location.pathname").await;
+    format!("{}{}", app.url, path.as_str().unwrap())
+}
+
+const VIDEO: &str = "document.querySelector('#stage video')";
+
+/// The two players' positions, as close to one moment as two browsers can be asked, in seconds.
+async fn positions(ann: &Window, ben: &Window) -> (f64, f64) {
+    let script = format!("[{VIDEO}.currentTime, Date.now()]");
+    let (a, b) = tokio::join!(ann.eval(&script), ben.eval(&script));
+    let read = |value: &Value| (value[0].as_f64().unwrap(), value[1].as_f64().unwrap() / 1000.0);
+    let ((a, a_at), (b, b_at)) = (read(&a), read(&b));
+    // Both ran on until the later of the two was asked.
+    let later = a_at.max(b_at);
+    (a + later - a_at, b + later - b_at)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_windows_watch_the_same_picture() {
+    let app = App::start().await;
+    let browser = Browser::start();
+    let ann = browser.window().await;
+    let link = create_on_home_page(&app, &ann).await;
+    ann.join().await;
+    ann.until("document.querySelector('#role').textContent.includes('You control')").await;
+    ann.until(&format!("{VIDEO}.readyState >= 2")).await;
+
+    let ben = browser.window().await;
+    ben.goto(&link).await;
+    ben.join().await;
+    ben.until(&format!("{VIDEO}.readyState >= 2 && document.querySelector('#viewers').textContent === '2 watching'"))
+        .await;
+    assert_eq!(ben.eval("document.querySelector('#transport').hidden").await, true);
+
+    // Ann presses play: Ben's player follows.
+    ann.click("#play").await;
+    for window in [&ann, &ben] {
+        window.until(&format!("!{VIDEO}.paused && {VIDEO}.currentTime > 2")).await;
+    }
+    let (a, b) = positions(&ann, &ben).await;
+    println!("playing: {:.0} ms apart ({a:.3} s and {b:.3} s)", (a - b).abs() * 1000.0);
+    assert!((a - b).abs() < 1.0, "{a} and {b}");
+
+    // She seeks with the player's own controls: it keeps playing, for both.
+    ann.eval(&format!("{VIDEO}.currentTime = 60")).await;
+    for window in [&ann, &ben] {
+        window.until(&format!("!{VIDEO}.paused && {VIDEO}.currentTime > 61 && {VIDEO}.currentTime < 90")).await;
+    }
+    let (a, b) = positions(&ann, &ben).await;
+    println!("after a seek: {:.0} ms apart", (a - b).abs() * 1000.0);
+    assert!((a - b).abs() < 1.0, "{a} and {b}");
+    ann.screenshot("host").await;
+    ben.screenshot("viewer").await;
+    ben.resize(400, 860).await;
+    ben.screenshot("viewer-phone").await;
+    ann.resize(400, 860).await;
+    ann.screenshot("host-phone").await;
+    ann.resize(1280, 900).await;
+
+    // She pauses in the player itself.
+    ann.eval(&format!("{VIDEO}.pause()")).await;
+    ben.until(&format!("{VIDEO}.paused")).await;
+    ben.until("document.querySelector('#play').textContent === 'Play'").await;
+    let (a, b) = positions(&ann, &ben).await;
+    println!("paused: {:.0} ms apart", (a - b).abs() * 1000.0);
+    assert!((a - b).abs() < 1.0, "{a} and {b}");
+
+    for window in [ann, ben] {
+        window.close().await;
+    }
+}

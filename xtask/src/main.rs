@@ -1,0 +1,185 @@
+//! The commands of this repository: `cargo xtask run`, `test`, `lint`. Each does its own set-up.
+#![expect(clippy::print_stdout, reason = "a command line talks to its terminal")]
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, bail, ensure};
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(about = "StreamIt's own commands", arg_required_else_help = true)]
+enum Task {
+    /// Build the release into target/dist and start it
+    Run,
+    /// Install what the tests need where that is possible, and run every test
+    Test {
+        /// Passed on to `cargo test`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Check formatting, clippy and the documentation; warnings are errors
+    Lint,
+}
+
+fn main() -> anyhow::Result<()> {
+    env::set_current_dir(root())?;
+    match Task::parse() {
+        Task::Run => run(),
+        Task::Test { arguments } => test(&arguments),
+        Task::Lint => lint(),
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository")
+}
+
+fn run() -> anyhow::Result<()> {
+    let dist = dist()?;
+    println!("Starting {}; Ctrl-C ends it.", dist.display());
+    let status = Command::new(dist.join("streamit").with_extension(env::consts::EXE_EXTENSION))
+        .args(["serve", "--config", "config/streamit.toml"])
+        .current_dir(&dist)
+        .status()
+        .context("cannot start streamit")?;
+    // Ctrl-C reaches both of us; the host has said goodbye by itself.
+    ensure!(status.success() || status.code().is_none(), "streamit ended with {status}");
+    Ok(())
+}
+
+/// Builds host and plugins, and lays them out as a release: `streamit`, `plugins/`, `config/`, `media/`.
+fn dist() -> anyhow::Result<PathBuf> {
+    println!("Building the host and its plugins (the first time takes some minutes) …");
+    let mut packages = vec!["streamit-host".to_owned()];
+    packages.extend(names_in("plugins")?);
+    let artifacts = build(&packages)?;
+
+    let dist = root().join("target/dist");
+    for folder in ["plugins", "config", "media"] {
+        fs::create_dir_all(dist.join(folder))?;
+    }
+    // What a former build left, of a provider that is gone, would still be loaded.
+    for old in fs::read_dir(dist.join("plugins"))? {
+        fs::remove_file(old?.path())?;
+    }
+    for artifact in artifacts {
+        let is_library = artifact.extension().is_some_and(|extension| extension == env::consts::DLL_EXTENSION);
+        let folder = if is_library { dist.join("plugins") } else { dist.clone() };
+        copy(&artifact, &folder)?;
+    }
+    for entry in fs::read_dir("config")? {
+        copy(&entry?.path(), &dist.join("config"))?;
+    }
+    copy(Path::new("plugins/mp4/media/clock.webm"), &dist.join("media"))?;
+    Ok(dist)
+}
+
+/// Copies beside and renames: a program that is running keeps the file it was started from.
+fn copy(file: &Path, folder: &Path) -> anyhow::Result<()> {
+    let name = file.file_name().context("a file has a name")?;
+    let target = folder.join(name);
+    let _ = fs::remove_file(&target);
+    fs::copy(file, &target).with_context(|| format!("cannot copy {} to {}", file.display(), target.display()))?;
+    Ok(())
+}
+
+fn names_in(folder: &str) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.path().join("Cargo.toml").exists() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Builds packages in release, and answers the programs and libraries that came out.
+fn build(packages: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let output = cargo(["build", "--release", "--message-format=json-render-diagnostics"])
+        .args(packages.iter().flat_map(|name| ["--package", name]))
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "the build failed");
+    let mut artifacts = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: serde_json::Value = serde_json::from_str(line)?;
+        if message["reason"] != "compiler-artifact" || !packages.iter().any(|name| is_of(&message, name)) {
+            continue;
+        }
+        let files = message["filenames"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
+        artifacts.extend(files.map(PathBuf::from).filter(|file| {
+            let extension = file.extension().unwrap_or_default();
+            extension == env::consts::DLL_EXTENSION || extension == env::consts::EXE_EXTENSION
+        }));
+    }
+    Ok(artifacts)
+}
+
+fn is_of(message: &serde_json::Value, package: &str) -> bool {
+    let manifest = message["manifest_path"].as_str().unwrap_or_default();
+    let folder = Path::new(manifest).parent().and_then(Path::file_name).unwrap_or_default();
+    folder == package || (package == "streamit-host" && folder == "host")
+}
+
+fn test(arguments: &[String]) -> anyhow::Result<()> {
+    install_browser()?;
+    println!("Building the workspace and its tests (the first time takes some minutes) …");
+    succeed(&mut cargo(["build", "--workspace"]))?;
+    succeed(cargo(["test", "--workspace"]).args(arguments))
+}
+
+/// The browser that the tests drive. On Debian it is installed if it is missing and we may; elsewhere we say what is.
+fn install_browser() -> anyhow::Result<()> {
+    let browsers = ["chromium", "chromium-browser", "google-chrome"];
+    let missing: Vec<&str> = [(&browsers[..], "chromium"), (&["chromedriver"][..], "chromium-driver")]
+        .into_iter()
+        .filter(|(programs, _)| !programs.iter().any(|program| is_installed(program)))
+        .map(|(_, package)| package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"));
+    if !is_installed("apt-get") || !is_root {
+        bail!("the tests drive a browser, and it is missing: install {names} (Debian: `apt-get install {names}`)");
+    }
+    println!("Installing {names} …");
+    succeed(Command::new("apt-get").args(["update", "-qq"]))?;
+    succeed(
+        Command::new("apt-get")
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(&missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let name = format!("{program}{}", env::consts::EXE_SUFFIX);
+    env::split_paths(&path).any(|folder| folder.join(&name).is_file())
+}
+
+fn lint() -> anyhow::Result<()> {
+    succeed(&mut cargo(["fmt", "--all", "--check"]))?;
+    succeed(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    succeed(cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments);
+    command
+}
+
+fn succeed(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    ensure!(status.success(), "{command:?} failed");
+    Ok(())
+}
