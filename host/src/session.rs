@@ -140,9 +140,10 @@ impl<'a> Session<'a> {
         member.frames.mark_changed();
         let stop = self.shared.stop.clone();
         let ping_every = Duration::from_secs(self.shared.limits.ping_secs);
+        let silence = Duration::from_secs(self.shared.limits.silence_secs);
         let mut next_ping = Instant::now() + ping_every;
         loop {
-            let silent_at = self.last_heard + Duration::from_secs(self.shared.limits.silence_secs);
+            let wake = next_ping.min(self.last_heard + silence);
             let step = tokio::select! {
                 changed = member.frames.changed() => match changed {
                     Ok(()) => self.show(&mut member).await,
@@ -152,12 +153,15 @@ impl<'a> Session<'a> {
                     Ok(text) => self.heard(&text, &member, role, key_generation).await,
                     Err(end) => Err(end),
                 },
-                () = sleep_until(next_ping.min(silent_at).into()) => {
-                    if Instant::now() >= silent_at {
+                () = sleep_until(wake.into()) => {
+                    // Pongs have been heard since the sleep began: only now is it known who was silent.
+                    if self.last_heard.elapsed() >= silence {
                         Err(End::Gone)
-                    } else {
+                    } else if Instant::now() >= next_ping {
                         next_ping += ping_every;
                         self.send(Message::Ping(Bytes::new())).await
+                    } else {
+                        Ok(())
                     }
                 }
                 () = stop.cancelled() => Err(drain().await),

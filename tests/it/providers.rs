@@ -1,1 +1,292 @@
-//! x
+//! Plugin libraries that load, those that do not, and what both do to the rest.
+
+use std::fs;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::harness::{App, BUNDLED, artifacts};
+
+async fn provider(app: &App, id: &str) -> Value {
+    app.get(&format!("/api/v1/providers/{id}")).await.body
+}
+
+/// The reason a provider is refused for.
+async fn refusal(app: &App, id: &str) -> String {
+    let provider = provider(app, id).await;
+    assert_eq!(provider["state"], "refused", "{provider}");
+    provider["reason"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_four_providers_are_ready_with_what_their_manifests_say() {
+    let app = App::start().await;
+    let list = app.get("/api/v1/providers").await.body;
+    let ids: Vec<_> = list["providers"].as_array().unwrap().iter().map(|p| (&p["id"], &p["state"])).collect();
+    let ready = json!("ready");
+    assert_eq!(
+        ids,
+        [(&json!("mp4"), &ready), (&json!("vidking"), &ready), (&json!("youtube"), &ready), (&json!("vimeo"), &ready)]
+    );
+
+    let vidking = provider(&app, "vidking").await;
+    assert_eq!(vidking["media_types"], json!(["movie", "tv"]));
+    assert_eq!((&vidking["supports_events"], &vidking["supports_progress"]), (&json!(true), &json!(true)));
+    assert_eq!(vidking["capabilities"], json!({ "seek": true, "pause": true, "resume": true, "autoplay": true }));
+    let params: Vec<_> =
+        vidking["render_params"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(params, ["color", "autoPlay", "nextEpisode", "episodeSelector", "progress"]);
+    assert_eq!(vidking["player"]["control"], "reload");
+    let own = &provider(&app, "mp4").await["player"]["embed_origins"];
+    assert_eq!(own, &json!(["self"]), "configuration is filled in");
+}
+
+#[tokio::test]
+async fn each_provider_derives_its_documented_urls() {
+    let app = App::start().await;
+    let resolve = async |id: &str, media: Value| app.post(&format!("/api/v1/providers/{id}/resolve"), media).await;
+    for (id, media, url) in [
+        (
+            "vidking",
+            json!({ "media_type": "movie", "external_id": "1078605" }),
+            "https://www.vidking.net/embed/movie/1078605",
+        ),
+        (
+            "vidking",
+            json!({ "media_type": "tv", "external_id": "119051", "season": 0, "episode": 3 }),
+            "https://www.vidking.net/embed/tv/119051/0/3",
+        ),
+        (
+            "youtube",
+            json!({ "media_type": "movie", "external_id": "aqz-KE-bpKQ" }),
+            "https://www.youtube-nocookie.com/embed/aqz-KE-bpKQ",
+        ),
+        (
+            "vimeo",
+            json!({ "media_type": "movie", "external_id": "76979871/8272103f6e" }),
+            "https://player.vimeo.com/video/76979871?h=8272103f6e",
+        ),
+        ("mp4", json!({ "media_type": "movie", "external_id": "a b/ü.webm" }), "/media/a%20b/%C3%BC.webm"),
+    ] {
+        let answer = resolve(id, media).await;
+        assert_eq!(answer.body["embed_url"], url, "{answer:?}");
+        assert_eq!(answer.body["source"]["provider"], id);
+    }
+    let answer = resolve("vidking", json!({ "media_type": "movie", "external_id": "1", "color": "red" })).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "render parameters have no business here");
+    assert_eq!(
+        resolve("nobody", json!({ "media_type": "movie", "external_id": "1" })).await.problem(),
+        "provider_not_found"
+    );
+}
+
+#[tokio::test]
+async fn a_bridge_is_immutable_under_its_hash() {
+    let app = App::start().await;
+    let url = provider(&app, "vimeo").await["bridge_url"].as_str().unwrap().to_owned();
+    let by_hash = app.get(&url).await;
+    assert_eq!(by_hash.headers["content-type"], "text/javascript; charset=utf-8");
+    assert!(by_hash.headers["cache-control"].to_str().unwrap().contains("immutable"));
+    assert!(by_hash.body.as_str().unwrap().contains("export default"));
+    let bare = app.get("/api/v1/providers/vimeo/bridge.js").await;
+    assert_eq!(bare.headers["cache-control"], "no-cache");
+}
+
+#[tokio::test]
+async fn removing_a_library_removes_that_provider_and_nothing_else() {
+    let mut app = App::start().await;
+    let tube = json!({ "provider": "youtube", "media_type": "movie", "external_id": "aqz-KE-bpKQ" });
+    let room = app.room_playing(tube.clone()).await;
+    let library = library_named(&app, "youtube");
+    let aside = app.path("aside");
+    fs::rename(&library, &aside).unwrap();
+    app.restart().await;
+
+    assert!(refusal(&app, "youtube").await.contains("no such file"));
+    for id in ["mp4", "vidking", "vimeo"] {
+        assert_eq!(provider(&app, id).await["state"], "ready");
+    }
+    let answer = app.post("/api/v1/rooms", json!({ "source": tube })).await;
+    assert_eq!((answer.status, answer.problem()), (StatusCode::SERVICE_UNAVAILABLE, "provider_not_ready"));
+    // Its rooms live on, without a picture.
+    let view = app.view(&room).await;
+    assert_eq!(view["embed_url"], Value::Null);
+    assert!(view["source_error"].as_str().unwrap().contains("not ready"));
+    let mut host = app.host(&room).await;
+    host.seek(1_000).await;
+    host.sees_position(1_000).await;
+
+    fs::rename(&aside, &library).unwrap();
+    app.restart().await;
+    assert_eq!(app.view(&room).await["embed_url"], "https://www.youtube-nocookie.com/embed/aqz-KE-bpKQ");
+}
+
+fn library_named(app: &App, name: &str) -> std::path::PathBuf {
+    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+    app.path(&format!("plugins/{DLL_PREFIX}{name}{DLL_SUFFIX}"))
+}
+
+#[tokio::test]
+async fn a_provider_that_is_not_named_is_never_loaded() {
+    let app = App::with("[providers.vimeo]").await;
+    assert_eq!(app.get("/api/v1/providers").await.body["providers"].as_array().unwrap().len(), 1);
+    assert!(!app.log().contains("vidking"));
+}
+
+#[tokio::test]
+async fn a_disabled_provider_takes_no_rooms() {
+    let app = App::with("[providers.vimeo]\nenabled = false").await;
+    let vimeo = provider(&app, "vimeo").await;
+    assert_eq!((&vimeo["state"], &vimeo["reason"]), (&json!("disabled"), &json!("turned off by `enabled = false`")));
+    let source = json!({ "provider": "vimeo", "media_type": "movie", "external_id": "76979871" });
+    assert_eq!(app.post("/api/v1/rooms", json!({ "source": source })).await.problem(), "provider_not_ready");
+}
+
+#[tokio::test]
+async fn files_that_are_no_plugins_are_refused_and_the_others_serve() {
+    let names = ["text", "empty", "cut", "folder", "program", "future", "strange", "pinned", "open"];
+    let tables: String = names.iter().map(|name| format!("[providers.{name}]\n")).collect();
+    let mut app = App::prepare(&format!("{BUNDLED}\n{tables}"));
+    let library = |name: &str| library_named(&app, name);
+    let good = fs::read(library("vimeo")).unwrap();
+    fs::write(library("text"), "hello world").unwrap();
+    fs::write(library("empty"), "").unwrap();
+    fs::write(library("cut"), &good[..good.len() / 2]).unwrap();
+    fs::create_dir(library("folder")).unwrap();
+    fs::copy(&artifacts().streamit, library("program")).unwrap();
+    fs::copy(library("future_abi"), library("future")).unwrap();
+    fs::copy(library("stranger"), library("strange")).unwrap();
+    fs::copy(library("vimeo"), library("pinned")).unwrap();
+    fs::copy(library("vimeo"), library("open")).unwrap();
+    let pin = "0".repeat(64);
+    let config = fs::read_to_string(app.path("config/streamit.toml")).unwrap();
+    let config = config.replace("[providers.pinned]", &format!("[providers.pinned]\nsha256 = \"{pin}\""));
+    fs::write(app.path("config/streamit.toml"), config).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(library("open"), fs::Permissions::from_mode(0o666)).unwrap();
+    }
+    app.launch().await;
+
+    for (name, reason) in [
+        ("text", "not a shared library"),
+        ("empty", "not a shared library"),
+        ("cut", ""),
+        ("folder", "not a regular file"),
+        ("program", "no symbol streamit_abi_info"),
+        ("future", "built for ABI 2 (with rustc "),
+        ("strange", "it is the provider `stranger`; name it [providers.stranger]"),
+        ("pinned", "the configuration pins 0000"),
+        #[cfg(unix)]
+        ("open", "anybody may write to it"),
+    ] {
+        let refusal = refusal(&app, name).await;
+        assert!(refusal.starts_with("plugins/"), "{refusal}");
+        assert!(refusal.contains(reason), "{name}: {refusal}");
+    }
+    for id in ["mp4", "vidking", "youtube", "vimeo"] {
+        assert_eq!(provider(&app, id).await["state"], "ready");
+    }
+    app.room().await;
+}
+
+#[tokio::test]
+async fn a_truncated_library_never_reaches_the_loader() {
+    let mut tables = String::new();
+    let cuts = 24;
+    for n in 0..cuts {
+        tables.push_str(&format!("[providers.cut{n}]\n"));
+    }
+    let mut app = App::prepare(&tables);
+    let good = fs::read(library_named(&app, "vimeo")).unwrap();
+    for n in 0..cuts {
+        fs::write(library_named(&app, &format!("cut{n}")), &good[..good.len() * (n + 1) / (cuts + 1)]).unwrap();
+    }
+    app.launch().await;
+    for n in 0..cuts {
+        refusal(&app, &format!("cut{n}")).await;
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_in_place_of_a_library_is_not_followed() {
+    let mut app = App::prepare("[providers.vimeo]");
+    let library = library_named(&app, "vimeo");
+    let elsewhere = app.path("elsewhere");
+    fs::rename(&library, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &library).unwrap();
+    app.launch().await;
+    assert!(refusal(&app, "vimeo").await.contains("a symbolic link"));
+}
+
+#[tokio::test]
+async fn a_bad_provider_configuration_is_named_by_key() {
+    let app = App::with(
+        "[providers.mp4]\nconfig = { base_url = \"media\" }\n[providers.vimeo]\nconfig = { colour = \"red\" }",
+    )
+    .await;
+    assert!(refusal(&app, "mp4").await.contains("config.base_url: `media`"));
+    assert!(refusal(&app, "vimeo").await.contains("config.colour: unknown field `colour`"));
+}
+
+#[test]
+fn a_required_provider_that_cannot_load_stops_the_start() {
+    let app = App::prepare("[providers.acme]\nrequired = true");
+    let output = app.streamit(&["serve"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("the required provider `acme` is refused: plugins/"), "{text}");
+}
+
+const STRANGER: &str =
+    "[providers.stranger]\ncall_timeout_ms = 200\n[providers.mp4]\nconfig = { base_url = \"/media/\" }";
+
+async fn ask(app: &App, id: &str) -> crate::harness::Answer {
+    app.post("/api/v1/providers/stranger/resolve", json!({ "media_type": "movie", "external_id": id })).await
+}
+
+#[tokio::test]
+async fn what_a_plugin_must_not_answer_is_not_passed_on() {
+    for (id, reason) in [
+        ("http", "neither https nor http on this machine"),
+        ("script", "neither https nor http on this machine"),
+        ("elsewhere", "on none of its embed_origins"),
+        ("user", "carries a user name"),
+        ("long", "wrote more than 2048 bytes"),
+    ] {
+        let app = App::with(STRANGER).await;
+        let answer = ask(&app, id).await;
+        assert_eq!((answer.status, answer.problem()), (StatusCode::BAD_GATEWAY, "provider_failed"), "{id}");
+        assert!(app.log().contains(reason), "{id}");
+        assert_eq!(ask(&app, "fine").await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_request_and_five_of_them_the_provider() {
+    let app = App::with(STRANGER).await;
+    for _ in 0..4 {
+        assert_eq!(ask(&app, "panic").await.problem(), "provider_failed");
+        assert_eq!(ask(&app, "fine").await.status, StatusCode::OK);
+    }
+    assert!(app.log().contains("plugin: panicked at tests/fixtures/stranger/src/lib.rs:"), "its text and place");
+    assert!(app.log().contains("as the id asked"));
+    ask(&app, "panic").await;
+    assert_eq!(ask(&app, "fine").await.problem(), "provider_not_ready");
+    let stranger = provider(&app, "stranger").await;
+    assert_eq!(stranger["state"], "faulted");
+    assert!(stranger["reason"].as_str().unwrap().starts_with("5 faults in 60 s"));
+    app.room().await;
+}
+
+#[tokio::test]
+async fn a_call_that_never_returns_takes_its_provider_and_nothing_else() {
+    let app = App::with(STRANGER).await;
+    let (hung, _room) = tokio::join!(ask(&app, "hang"), app.room());
+    assert_eq!(hung.problem(), "provider_not_ready");
+    assert_eq!(provider(&app, "stranger").await["state"], "hung");
+    assert_eq!(ask(&app, "fine").await.problem(), "provider_not_ready");
+    app.room().await;
+}
