@@ -16,6 +16,8 @@ use crate::config::{self, LogFormat};
 pub fn init(config: &config::Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.filter)
         .with_context(|| format!("log.filter: `{}` is not a filter; try \"info\"", config.filter))?;
+    // At trace level this library writes out whole messages, and the first of each socket may hold a key.
+    let filter = filter.add_directive("tungstenite=debug".parse().expect("a directive"));
     let layer =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let registry = tracing_subscriber::registry().with(filter);

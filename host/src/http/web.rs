@@ -19,15 +19,15 @@ struct Asset {
 }
 
 macro_rules! assets {
-    ($($name:literal: $content_type:expr),* $(,)?) => {
-        LazyLock::new(|| HashMap::from([$(($name, Asset::new($content_type, include_bytes!(concat!("../../web/", $name))))),*]))
+    ($folder:literal { $($name:literal: $content_type:expr),* $(,)? }) => {
+        LazyLock::new(|| HashMap::from([$(($name, Asset::new($content_type, include_bytes!(concat!($folder, $name))))),*]))
     };
 }
 
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-static ASSETS: LazyLock<HashMap<&'static str, Asset>> = assets! {
+static ASSETS: LazyLock<HashMap<&'static str, Asset>> = assets! { "../../web/" {
     "home.html": HTML,
     "room.html": HTML,
     "style.css": "text/css; charset=utf-8",
@@ -39,9 +39,13 @@ static ASSETS: LazyLock<HashMap<&'static str, Asset>> = assets! {
     "connection.js": SCRIPT,
     "sync.js": SCRIPT,
     "bridge-v1.js": SCRIPT,
+}};
+
+/// The contracts for other clients: REST as OpenAPI, the socket as AsyncAPI. The tests hold every answer against them.
+static CONTRACTS: LazyLock<HashMap<&'static str, Asset>> = assets! { "../../api/" {
     "openapi.json": "application/json",
     "asyncapi.json": "application/json",
-};
+}};
 
 impl Asset {
     fn new(content_type: &'static str, body: &'static [u8]) -> Self {
@@ -80,11 +84,11 @@ pub(super) async fn bridge_helpers(headers: HeaderMap) -> Response {
 }
 
 pub(super) async fn openapi(headers: HeaderMap) -> Response {
-    ASSETS["openapi.json"].answer(&headers)
+    CONTRACTS["openapi.json"].answer(&headers)
 }
 
 pub(super) async fn asyncapi(headers: HeaderMap) -> Response {
-    ASSETS["asyncapi.json"].answer(&headers)
+    CONTRACTS["asyncapi.json"].answer(&headers)
 }
 
 /// A page may load its own files, and players from where ready providers said they are; nothing else.
