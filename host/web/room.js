@@ -203,6 +203,7 @@ function acted(type) {
     showTransport();
     return;
   }
+  follower.claim();
   order({ play: "PLAY", pause: "PAUSE", seeked: "SEEK" }[type], player.currentTime);
 }
 

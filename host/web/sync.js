@@ -61,6 +61,7 @@ export class Follower extends EventTarget {
   #isBlocked = false;
   #isDetached = false;
   #isEnded = false;
+  #claimUntil = -Infinity;
 
   /** Whether this player is what the room follows: then it is moved by orders only. */
   isLeader = false;
@@ -90,12 +91,36 @@ export class Follower extends EventTarget {
     this.#playback = playback;
     this.#isEnded = false;
     this.#correctedAt = -Infinity;
+    if (this.#isClaimed() && !this.#agrees()) return;
+    this.#claimUntil = -Infinity;
     this.#obey();
+  }
+
+  /**
+   * The player is where the person put it, and the room has been told so: until it agrees, what it says is the answer
+   * to an older order and would only undo this one.
+   */
+  claim() {
+    this.#claimUntil = performance.now() + ECHO_MS;
   }
 
   /** To be called a few times a second. */
   tick() {
-    if (this.#isReady && !this.isLeader) this.#hold();
+    if (!this.#isReady || this.#isClaimed()) return;
+    if (this.#claimUntil > 0) {
+      this.#claimUntil = -Infinity;
+      this.#obey();
+    } else if (!this.isLeader) {
+      this.#hold();
+    }
+  }
+
+  #isClaimed() {
+    return performance.now() < this.#claimUntil;
+  }
+
+  #agrees() {
+    return this.#playback.is_playing === !this.#player.paused && Math.abs(this.drift) < LEADER_TOLERANCE_S;
   }
 
   /** The person went their own way; until `rejoin` the player is theirs. */

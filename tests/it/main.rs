@@ -4,10 +4,11 @@
 mod harness;
 
 // What people do, and what they are promised.
+mod bridges;
 mod rooms; // create, look, list, change, close; what survives
 mod session; // the socket: HELLO, authority, limits, close codes
 mod storage; // what is in the database, and what never is
-mod watching; // two real browsers
+mod watching; // two real browsers // each provider's player, imitated under its own origin
 
 // What operators and authors do.
 mod commands; // the command line and the configuration
