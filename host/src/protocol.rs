@@ -83,7 +83,7 @@ impl ClientMessage {
             "PLAY" | "PAUSE" | "SEEK" | "PROGRESS" if !is_host => return Ok(None),
             "HELLO" => {
                 let Hello { name, key } = read(text)?;
-                ClientMessage::Hello { name: name.map(checked_name).transpose()?, key }
+                ClientMessage::Hello { name: name.as_deref().map(checked_name).transpose()?, key }
             }
             "PLAY" => ClientMessage::Command(Command::Play(read::<MaybeReport>(text)?.report())),
             "PAUSE" => ClientMessage::Command(Command::Pause(read::<MaybeReport>(text)?.report())),
@@ -106,7 +106,7 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadMessage> {
     serde_json::from_str(text).map_err(|error| BadMessage(format!("not a message of this protocol: {error}")))
 }
 
-fn checked_name(name: String) -> Result<String, BadMessage> {
+fn checked_name(name: &str) -> Result<String, BadMessage> {
     let trimmed = name.trim();
     let chars = trimmed.chars().count();
     if (1..=NAME_CHARS).contains(&chars) && !trimmed.chars().any(char::is_control) {

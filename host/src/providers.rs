@@ -46,7 +46,7 @@ pub struct Providers(Arc<IndexMap<String, Provider>>);
 /// One provider, ready or not.
 pub struct Provider {
     pub id: String,
-    description: Option<Description>,
+    description: Option<Arc<Description>>,
     places: Vec<Place>,
     worker: Option<Worker>,
     status: Mutex<Status>,
@@ -212,7 +212,7 @@ impl Provider {
 
     /// What its file says about itself, if the file could be read so far.
     pub fn description(&self) -> Option<&Description> {
-        self.description.as_ref()
+        self.description.as_deref()
     }
 
     /// The origins its URLs may be on, as `event.origin` shows them; `self` for this host's own.
@@ -235,7 +235,7 @@ impl Provider {
         match (media.shape(), self.ask(media).await) {
             (Ok(_), answer) => answer,
             (Err(shape), Err(ProviderError::Rejected(rejection))) => {
-                Err(ProviderError::Rejected(both(rejection, shape)))
+                Err(ProviderError::Rejected(both(&rejection, &shape)))
             }
             (Err(shape), Ok(_)) => Err(ProviderError::Rejected(shape)),
             (Err(_), Err(error)) => Err(error),
@@ -315,7 +315,7 @@ impl Provider {
 }
 
 /// What the provider says is wrong, and what the contract adds about fields the provider did not mention.
-fn both(rejection: Rejection, shape: Rejection) -> Rejection {
+fn both(rejection: &Rejection, shape: &Rejection) -> Rejection {
     let problems = rejection.problems();
     let is_new = |problem: &&Problem| problems.iter().all(|known| known.field != problem.field);
     let all = problems.iter().chain(shape.problems().iter().filter(is_new));

@@ -185,7 +185,7 @@ impl<'a> Session<'a> {
             Ok(Some(ClientMessage::Command(command))) => {
                 match live.command(member.room(), key_generation, command).await {
                     Ok(()) => Ok(()),
-                    Err(error) => self.command_failed(&error).await,
+                    Err(error) => self.command_failed(&error),
                 }
             }
             // A command of somebody who is not the host: no error, no effect, no answer.
@@ -207,7 +207,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn command_failed(&mut self, error: &LiveError) -> Result<(), End> {
+    fn command_failed(&self, error: &LiveError) -> Result<(), End> {
         self.shared.metrics.commands_failed.inc();
         match error {
             LiveError::KeyReplaced => Err(End::Close(close::WRONG_KEY, "the room's key was replaced")),

@@ -143,7 +143,10 @@ export class MediaForm {
   #error(field, message) {
     const place = this.#root.querySelector(`[data-error="${CSS.escape(field)}"]`);
     if (!place) return false;
-    place.textContent = message;
+    // The id's line always says something: if it came and went, the button below would move from under a click.
+    const hint = field === "external_id" && this.#provider ? `Like ${this.#provider.external_id.example}` : "";
+    place.textContent = message || hint;
+    place.classList.toggle("hint", !message);
     const input = this.#root.querySelector(`[name="${CSS.escape(field)}"]`);
     if (message) input?.setAttribute("aria-invalid", "true");
     else input?.removeAttribute("aria-invalid");

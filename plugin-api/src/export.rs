@@ -320,10 +320,7 @@ impl Log {
     }
 
     fn panicked(info: &PanicHookInfo<'_>) {
-        let text = match info.payload_as_str() {
-            Some(text) => text,
-            None => "a panic without a text",
-        };
+        let text = info.payload_as_str().unwrap_or("a panic without a text");
         let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let trace = Backtrace::capture();
         let trace = match trace.status() {

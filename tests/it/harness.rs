@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) use build::artifacts;
-pub(crate) use member::{Member, Refused};
+pub(crate) use member::Member;
 
 /// Nothing in a scene takes this long, unless it never happens.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -148,6 +148,15 @@ impl App {
     pub(crate) async fn restart(&mut self) {
         self.kill();
         self.launch().await;
+    }
+
+    /// Restarts at the address it has now, as a server with a name does.
+    pub(crate) async fn restart_in_place(&mut self) {
+        let config = fs::read_to_string(self.path("config/streamit.toml")).unwrap();
+        let address = self.url.strip_prefix("http://").unwrap();
+        let config = config.replace("[server]\nbind = \"127.0.0.1:0\"", &format!("[server]\nbind = \"{address}\""));
+        fs::write(self.path("config/streamit.toml"), config).unwrap();
+        self.restart().await;
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

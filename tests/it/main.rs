@@ -1,5 +1,6 @@
 //! StreamIt tried as its users would. Every scene has its own host process, its own folder and its own database.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+#![expect(clippy::print_stdout, reason = "what a scene measured is worth reading")]
 
 mod harness;
 

@@ -106,7 +106,7 @@ pub(super) async fn create(
     Address(address): Address,
     Json(request): Json<CreateRoom>,
 ) -> Result<impl IntoResponse, Error> {
-    let title = request.title.map(checked_title).transpose()?.flatten();
+    let title = request.title.as_deref().map(checked_title).transpose()?.flatten();
     playable(&state.providers, &request.source).await?;
     // Only a room that would be made counts: somebody who mistypes an id is not punished for it.
     state.creations.take(address, std::time::Instant::now()).map_err(Error::rate_limited)?;
@@ -185,7 +185,7 @@ fn check_key(room: &LiveRoom, key: &str) -> Result<(), Error> {
     }
 }
 
-fn checked_title(title: String) -> Result<Option<String>, Error> {
+fn checked_title(title: &str) -> Result<Option<String>, Error> {
     let trimmed = title.trim();
     if trimmed.chars().count() > MAX_TITLE_CHARS {
         return Err(Error::field("title", "range", format!("a title has at most {MAX_TITLE_CHARS} characters")));

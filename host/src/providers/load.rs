@@ -31,7 +31,7 @@ const PREPARE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A provider that passed every step.
 pub(super) struct Loaded {
-    pub(super) description: Description,
+    pub(super) description: Arc<Description>,
     pub(super) places: Vec<Place>,
     pub(super) worker: Worker,
 }
@@ -40,7 +40,7 @@ pub(super) struct Loaded {
 pub(super) struct NotLoaded {
     pub(super) state: State,
     pub(super) reason: String,
-    pub(super) description: Option<Description>,
+    pub(super) description: Option<Arc<Description>>,
 }
 
 /// Loads the provider `id`.
@@ -72,7 +72,7 @@ pub(super) fn load(
         let named = &preflight.manifest.id;
         return Err(refused(format!("it is the provider `{named}`; name it [providers.{named}]")));
     }
-    let description = Description::new(preflight, sha256);
+    let description = Arc::new(Description::new(preflight, sha256));
     let with_description = |state, reason: String| NotLoaded {
         state,
         reason: format!("{}: {reason}", path.display()),

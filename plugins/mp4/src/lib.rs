@@ -12,7 +12,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// The longest path that every file system and the host's URL limit can take after escaping.
 const MAX_ID_BYTES: usize = 512;
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     /// `/media/` (files the host serves itself) or `https://host/path/`; ends with a slash.
@@ -35,6 +35,7 @@ impl Config {
     }
 }
 
+#[derive(Debug)]
 struct Files(Config);
 
 impl Provider for Files {
@@ -144,7 +145,7 @@ mod tests {
 
     fn files(base_url: &str) -> Files {
         let config = Config { base_url: base_url.into(), movie: Config::default_movie(), tv: Config::default_tv() };
-        Files::new(config).ok().expect("a good configuration")
+        Files::new(config).expect("a good configuration")
     }
 
     #[test]
@@ -192,7 +193,7 @@ mod tests {
             ["media/", "/media", "//evil/", "http://cdn.example/", "https://u:p@cdn.example/", "ftp://x/", "/a?/"]
         {
             let config = Config { base_url: base.into(), movie: Config::default_movie(), tv: Config::default_tv() };
-            assert_eq!(Files::new(config).err().expect(base).key(), "base_url");
+            assert_eq!(Files::new(config).expect_err(base).key(), "base_url");
         }
     }
 
@@ -202,7 +203,7 @@ mod tests {
             [("x.mp4", "{id}/{season}/{episode}", "movie"), ("{id}", "{id}/{season}", "tv"), ("../{id}", "", "movie")]
         {
             let config = Config { base_url: "/media/".into(), movie: movie.into(), tv: tv.into() };
-            assert_eq!(Files::new(config).err().expect(movie).key(), key);
+            assert_eq!(Files::new(config).expect_err(movie).key(), key);
         }
     }
 }

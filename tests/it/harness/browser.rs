@@ -21,7 +21,7 @@ pub(crate) struct Browser {
 }
 
 /// One window.
-pub(crate) struct Window(pub(crate) Client);
+pub(crate) struct Window(pub(crate) Client, String);
 
 impl Browser {
     pub(crate) fn start() -> Browser {
@@ -78,7 +78,7 @@ impl Browser {
             .connect(&self.url)
             .await
             .unwrap();
-        Window(client)
+        Window(client, self.url.clone())
     }
 }
 
@@ -126,11 +126,15 @@ impl Window {
     }
 
     pub(crate) async fn click(&self, css: &str) {
-        self.0.wait_for_find(Locator::Css(css)).await.unwrap().click().await.unwrap();
+        self.0.wait().for_element(Locator::Css(css)).await.unwrap().click().await.unwrap();
+    }
+
+    pub(crate) async fn choose(&self, css: &str, value: &str) {
+        self.0.wait().for_element(Locator::Css(css)).await.unwrap().select_by_value(value).await.unwrap();
     }
 
     pub(crate) async fn type_into(&self, css: &str, text: &str) {
-        self.0.wait_for_find(Locator::Css(css)).await.unwrap().send_keys(text).await.unwrap();
+        self.0.wait().for_element(Locator::Css(css)).await.unwrap().send_keys(text).await.unwrap();
     }
 
     /// Joins the room whose page this is.
@@ -151,7 +155,16 @@ impl Window {
         self.0.set_window_size(width, height).await.unwrap();
     }
 
+    /// Closes the window; a page that broke its own policy or threw is a failed scene.
     pub(crate) async fn close(self) {
+        let session = self.0.session_id().await.unwrap().unwrap();
+        let url = format!("{}/session/{session}/se/log", self.1);
+        let request = reqwest::Client::new().post(url).json(&json!({ "type": "browser" }));
+        let log: Value = request.send().await.unwrap().json().await.unwrap();
+        let lines = log["value"].as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap());
+        let bad: Vec<_> =
+            lines.filter(|line| line.contains("Uncaught") || line.contains("Content Security Policy")).collect();
+        assert!(bad.is_empty(), "{bad:#?}");
         self.0.close().await.unwrap();
     }
 }

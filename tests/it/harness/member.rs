@@ -116,10 +116,6 @@ impl Member {
         self.send(json!({ "type": "PLAY" })).await;
     }
 
-    pub(crate) async fn pause(&mut self) {
-        self.send(json!({ "type": "PAUSE" })).await;
-    }
-
     pub(crate) async fn seek(&mut self, position_ms: i64) {
         self.send(json!({ "type": "SEEK", "position_ms": position_ms })).await;
     }
