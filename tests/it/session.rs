@@ -187,6 +187,16 @@ async fn hello_comes_first_and_in_time() {
 }
 
 #[tokio::test]
+async fn a_room_that_closes_on_the_doorstep_is_gone() {
+    let app = App::with(MP4).await;
+    let room = app.room().await;
+    let mut late = Member::connect(&app, &room.code, None).await.unwrap();
+    app.request(reqwest::Method::DELETE, &format!("/api/v1/rooms/{}", room.code), Some(&room.key), None).await;
+    late.send(json!({ "type": "HELLO" })).await;
+    assert_eq!(late.is_closed().await.0, 4404);
+}
+
+#[tokio::test]
 async fn welcome_says_who_one_is() {
     let app = App::with(MP4).await;
     let room = app.room().await;
