@@ -24,6 +24,7 @@ pub struct Config {
     pub server: Server,
     pub admin: Admin,
     pub database: Database,
+    pub live: Live,
     pub rooms: Rooms,
     pub limits: Limits,
     pub media: Media,
@@ -57,6 +58,44 @@ pub struct Admin {
 pub struct Database {
     #[serde(deserialize_with = "sqlite_url")]
     pub url: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Live {
+    pub store: LiveStore,
+    pub redis: Redis,
+}
+
+/// Where live state is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LiveStore {
+    /// In this process: one node.
+    #[default]
+    Memory,
+    /// In Redis: any number of nodes.
+    Redis,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Redis {
+    pub url: RedisUrls,
+    #[serde(deserialize_with = "key_prefix")]
+    pub prefix: String,
+}
+
+/// One server, or some of a cluster's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct RedisUrls(pub Vec<String>);
+
+impl Redis {
+    /// The addresses without their passwords.
+    pub fn shown(&self) -> String {
+        self.url.0.iter().map(|url| without_password(url)).collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,6 +175,7 @@ impl Default for Config {
             server: Server::default(),
             admin: Admin::default(),
             database: Database::default(),
+            live: Live::default(),
             rooms: Rooms::default(),
             limits: Limits::default(),
             media: Media::default(),
@@ -166,6 +206,12 @@ impl Default for Admin {
 impl Default for Database {
     fn default() -> Self {
         Database { url: "sqlite://data/streamit.db".into() }
+    }
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Redis { url: RedisUrls(vec!["redis://127.0.0.1:6379".into()]), prefix: "streamit".into() }
     }
 }
 
@@ -292,6 +338,10 @@ impl Config {
     /// The effective settings as TOML. Values of providers' own configuration that look like secrets are masked.
     pub fn explain(&self) -> String {
         let mut shown = self.clone();
+        shown.database.url = without_password(&shown.database.url);
+        for url in &mut shown.live.redis.url.0 {
+            *url = without_password(url);
+        }
         for provider in shown.providers.values_mut() {
             mask(&mut provider.config);
         }
@@ -307,16 +357,22 @@ fn mask(table: &mut toml::Table) {
         match value {
             toml::Value::Table(inner) => mask(inner),
             toml::Value::String(text) if !secret => {
-                if let Ok(mut url) = Url::parse(text)
-                    && url.password().is_some()
-                    && url.set_password(Some("********")).is_ok()
-                {
-                    *text = url.into();
-                }
+                *text = without_password(text);
             }
             value if secret => *value = "********".into(),
             _ => {}
         }
+    }
+}
+
+/// A URL with its password masked; any other text as it is.
+fn without_password(text: &str) -> String {
+    match Url::parse(text) {
+        Ok(mut url) if url.password().is_some() => match url.set_password(Some("********")) {
+            Ok(()) => url.into(),
+            Err(()) => "********".into(),
+        },
+        _ => text.to_owned(),
     }
 }
 
@@ -503,6 +559,39 @@ fn ip_addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr
         text.parse().map_err(|_| D::Error::custom(format!("`{text}` is not an IP address, like 10.0.0.2")))
     };
     texts.iter().map(parse).collect()
+}
+
+impl<'de> Deserialize<'de> for RedisUrls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected \"redis://host:port\", or a list of such for a cluster")]
+        enum OneOrMany {
+            One(String),
+            Many(Vec<String>),
+        }
+        let urls = match OneOrMany::deserialize(deserializer)? {
+            OneOrMany::One(url) => vec![url],
+            OneOrMany::Many(urls) => urls,
+        };
+        let is_redis = |url: &String| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "redis" | "rediss"));
+        match urls.iter().find(|url| !is_redis(url)) {
+            None if !urls.is_empty() => Ok(RedisUrls(urls)),
+            None => Err(D::Error::custom("the list is empty; name at least one server")),
+            Some(url) => Err(D::Error::custom(format!(
+                "`{}`: expected redis://host:port or rediss://host:port",
+                without_password(url)
+            ))),
+        }
+    }
+}
+
+fn key_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_:".contains(&b)) {
+        Ok(text)
+    } else {
+        Err(D::Error::custom(format!("`{text}`: expected letters, digits, -, _ or :")))
+    }
 }
 
 fn sqlite_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -47,8 +47,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
-    config::Config, http::AppState, lifecycle::Lobby, limit::PerAddress, live::Live, providers::Providers,
-    rooms::Rooms, session::Sessions, telemetry::Metrics,
+    config::{Config, LiveStore},
+    http::AppState,
+    lifecycle::Lobby,
+    limit::PerAddress,
+    live::Live,
+    providers::Providers,
+    rooms::Rooms,
+    session::Sessions,
+    telemetry::Metrics,
 };
 
 /// Connections that wait to be accepted: after a restart everyone comes at once.
@@ -107,7 +114,13 @@ impl Node {
         };
         let rooms = Rooms::open(&config.database.url).await?;
         let host_grace = Duration::from_secs(config.rooms.host_grace_secs);
-        let live = Live::in_memory(host_grace, config.rooms.max_viewers, live::system_clock(), metrics.clone());
+        let max_viewers = config.rooms.max_viewers;
+        let live = match config.live.store {
+            LiveStore::Memory => Live::in_memory(host_grace, max_viewers, live::system_clock(), metrics.clone()),
+            LiveStore::Redis => {
+                Live::in_redis(&config.live.redis, host_grace, max_viewers, None, metrics.clone()).await?
+            }
+        };
         let lobby = Lobby { rooms: rooms.clone(), live: live.clone() };
         lobby.restore().await?;
 
@@ -123,6 +136,7 @@ impl Node {
         let creations = Arc::new(PerAddress::new(config.rooms.create_per_minute));
         let state = AppState { config, providers, lobby: lobby.clone(), sessions, metrics, creations };
 
+        tracker.spawn(lobby.clone().keep(stop.clone()));
         tracker.spawn(lobby.sweep(stop.clone()));
         let mut admin_address = None;
         if let Some(listener) = listeners.admin {

@@ -4,23 +4,27 @@
 
 mod feed;
 mod memory;
+mod redis;
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{Instrument, debug, debug_span};
 
 use feed::Feed;
 pub use feed::Frame;
 use memory::Memory;
 
+use self::redis::{News, Redis};
 use crate::{
+    config,
     playback::{Command, PlaybackState},
-    protocol::{CloseReason, Presence, Role, ServerMessage},
+    protocol::{CloseReason, Presence, Role, ServerMessage, State, StoredHalf},
     rooms::{Room, RoomCode},
     telemetry::Metrics,
 };
@@ -51,15 +55,19 @@ struct Shared {
     rooms: RwLock<HashMap<RoomCode, Arc<LiveRoom>>>,
     max_viewers: u64,
     metrics: Arc<Metrics>,
+    /// Rooms should be looked after now, not at the next heartbeat.
+    trouble: Notify,
 }
 
-/// Where the truth is. One implementation so far; the methods are the seam for another.
+/// Where the truth is. The methods are the seam: both sides pass the same tests.
 enum Store {
     Memory(Memory),
+    Redis(Box<Redis>),
 }
 
 /// A room as this node knows it.
 pub struct LiveRoom {
+    code: RoomCode,
     record: RwLock<Arc<Room>>,
     feed: Feed,
     here: Mutex<Here>,
@@ -102,6 +110,8 @@ pub enum LiveError {
     UnknownRoom,
     #[error("the room's key was replaced")]
     KeyReplaced,
+    #[error("the live store is away: {0}")]
+    Unavailable(String),
 }
 
 /// Why nobody else gets in.
@@ -115,37 +125,87 @@ impl Live {
     /// Live state in this process's memory.
     pub fn in_memory(host_grace: Duration, max_viewers: u64, clock: Clock, metrics: Arc<Metrics>) -> Live {
         let host_grace_ms = i64::try_from(host_grace.as_millis()).unwrap_or(i64::MAX / 2);
-        let store = Store::Memory(Memory::new(host_grace_ms, clock));
-        Live(Arc::new(Shared { store, rooms: RwLock::default(), max_viewers, metrics }))
+        Live::new(Store::Memory(Memory::new(host_grace_ms, clock)), max_viewers, metrics)
+    }
+
+    /// Live state in Redis, shared by every node that names it. A `clock` stands in for Redis's own in tests.
+    pub async fn in_redis(
+        config: &config::Redis,
+        host_grace: Duration,
+        max_viewers: u64,
+        clock: Option<Clock>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Live> {
+        let (redis, mut news) = Redis::connect(config, host_grace, clock).await?;
+        let live = Live::new(Store::Redis(Box::new(redis)), max_viewers, metrics);
+        let listener = live.clone();
+        tokio::spawn(async move {
+            while let Some(item) = news.recv().await {
+                match item {
+                    News::Frame(code, frame) => {
+                        listener.0.metrics.frames_received.inc();
+                        // A room nobody here is in any more has no feed to show it on.
+                        if let Some(room) = listener.room(code) {
+                            listener.publish(&room, frame);
+                        }
+                    }
+                    News::Reread => {
+                        listener.0.metrics.rereads.inc();
+                        listener.0.trouble.notify_one();
+                    }
+                }
+            }
+        });
+        Ok(live)
+    }
+
+    fn new(store: Store, max_viewers: u64, metrics: Arc<Metrics>) -> Live {
+        Live(Arc::new(Shared { store, rooms: RwLock::default(), max_viewers, metrics, trouble: Notify::new() }))
     }
 
     /// The store's clock: what clients estimate with PING.
     pub fn now_ms(&self) -> i64 {
-        self.0.store.now_ms()
+        match &self.0.store {
+            Store::Memory(memory) => memory.now_ms(),
+            Store::Redis(redis) => redis.now_ms(),
+        }
+    }
+
+    /// Whether the store answers at this moment.
+    pub fn is_up(&self) -> bool {
+        match &self.0.store {
+            Store::Memory(_) => true,
+            Store::Redis(redis) => redis.is_up(),
+        }
     }
 
     /// Brings a stored room to life, or takes over its newer source.
     pub async fn open(&self, record: Room) -> Result<Arc<LiveRoom>, LiveError> {
-        let frame = self.0.store.open(&record).await?;
-        let mut rooms = self.0.rooms.write().unwrap_or_else(PoisonError::into_inner);
-        let room = match rooms.entry(record.code) {
-            Entry::Occupied(known) => {
-                let room = known.get().clone();
-                let mut current = room.record.write().unwrap_or_else(PoisonError::into_inner);
-                if record.revision > current.revision {
-                    *current = Arc::new(record);
-                }
-                drop(current);
-                room
-            }
-            Entry::Vacant(free) => {
-                self.0.metrics.rooms.inc();
-                let record = RwLock::new(Arc::new(record));
-                free.insert(Arc::new(LiveRoom { record, feed: Feed::new(frame.clone()), here: Mutex::default() }))
-                    .clone()
+        let known = self.room(record.code);
+        let frame = match &self.0.store {
+            Store::Memory(memory) => memory.open(&record),
+            Store::Redis(redis) => {
+                let seen = known.as_ref().and_then(|room| room.snapshot());
+                redis.open(&record, seen.as_ref()).await?
             }
         };
-        drop(rooms);
+        let room = {
+            let mut rooms = self.0.rooms.write().unwrap_or_else(PoisonError::into_inner);
+            match rooms.entry(record.code) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(free) => {
+                    self.0.metrics.rooms.inc();
+                    free.insert(Arc::new(LiveRoom {
+                        code: record.code,
+                        record: RwLock::new(Arc::new(record.clone())),
+                        feed: Feed::new(frame.clone()),
+                        here: Mutex::default(),
+                    }))
+                    .clone()
+                }
+            }
+        };
+        room.learn(record);
         self.publish(&room, frame);
         Ok(room)
     }
@@ -154,6 +214,14 @@ impl Live {
     pub fn room(&self, code: RoomCode) -> Option<Arc<LiveRoom>> {
         let rooms = self.0.rooms.read().unwrap_or_else(PoisonError::into_inner);
         rooms.get(&code).filter(|room| !room.feed.is_over()).cloned()
+    }
+
+    /// Whether every change of a room reaches this node by itself, so that what it knows is the truth.
+    pub fn follows(&self, room: &LiveRoom) -> bool {
+        match &self.0.store {
+            Store::Memory(_) => true,
+            Store::Redis(redis) => redis.follows(room.code),
+        }
     }
 
     /// Whether a room of that code has just been closed here.
@@ -169,7 +237,7 @@ impl Live {
             return Err(JoinError::Closed);
         }
         {
-            let mut here = room.here.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut here = room.here();
             if here.counts.viewers >= self.0.max_viewers {
                 return Err(JoinError::Full);
             }
@@ -182,10 +250,21 @@ impl Live {
     }
 
     /// Carries out a host's command and shows everyone the result.
-    pub async fn command(&self, room: &LiveRoom, key_generation: i64, command: Command) -> Result<(), LiveError> {
-        let code = room.code();
+    pub async fn command(&self, room: &Arc<LiveRoom>, key_generation: i64, command: Command) -> Result<(), LiveError> {
+        let code = room.code;
         let span = debug_span!("live.apply", room.code = %code, ?command);
-        let frame = self.0.store.apply(code, key_generation, command).instrument(span).await?;
+        let apply = async {
+            match &self.0.store {
+                Store::Memory(memory) => memory.apply(code, key_generation, command),
+                Store::Redis(redis) => redis.apply(code, key_generation, command).await,
+            }
+        };
+        let frame = apply.instrument(span).await.inspect_err(|error| {
+            // A store that was emptied knows no rooms: they are brought back now, not at the next heartbeat.
+            if *error == LiveError::UnknownRoom {
+                self.0.trouble.notify_one();
+            }
+        })?;
         self.0.metrics.commands_applied.inc();
         if let Some(frame) = frame {
             self.publish(room, frame);
@@ -195,35 +274,68 @@ impl Live {
 
     /// The live state as the store has it now.
     pub async fn read(&self, code: RoomCode) -> Result<Current, LiveError> {
-        self.0.store.read(code).await
+        match &self.0.store {
+            Store::Memory(memory) => memory.read(code),
+            Store::Redis(redis) => {
+                let frame = redis.read(code).await?;
+                let unreadable = || LiveError::Unavailable("Redis has a state that is none".into());
+                let snapshot = snapshot(&frame).ok_or_else(unreadable)?;
+                Ok(Current { snapshot, frame })
+            }
+        }
     }
 
     /// Ends a room for everyone in it.
     pub async fn close(&self, code: RoomCode, reason: CloseReason) -> Result<(), LiveError> {
-        let version = self.0.store.close(code).await?;
-        let room = self.0.rooms.read().unwrap_or_else(PoisonError::into_inner).get(&code).cloned();
-        if let (Some(room), Some(version)) = (room, version) {
-            let text = ServerMessage::Closed { reason }.encode();
-            self.publish(&room, Frame { version, text, is_last: true });
-            let live = self.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(REMEMBER_CLOSED).await;
-                if live.0.rooms.write().unwrap_or_else(PoisonError::into_inner).remove(&code).is_some() {
-                    live.0.metrics.rooms.dec();
-                }
-            });
+        let text = ServerMessage::Closed { reason }.encode();
+        let frame = match &self.0.store {
+            Store::Memory(memory) => memory.close(code, &text),
+            Store::Redis(redis) => redis.close(code, &text).await?,
+        };
+        if let (Some(room), Some(frame)) = (self.room(code), frame) {
+            self.publish(&room, frame);
         }
         Ok(())
     }
 
-    /// Takes the rooms whose host has been away for too long; each is given out once.
+    /// Ends a room whose end this node has missed.
+    pub fn end(&self, room: &Arc<LiveRoom>, reason: CloseReason) {
+        let text = ServerMessage::Closed { reason }.encode();
+        let newest = room.feed.newest();
+        self.publish(room, Frame { version: newest.version + 1, text, is_last: true, ..newest });
+    }
+
+    /// Takes the rooms whose host has been away for too long; each is given out once, to one node.
     pub async fn claim_expired(&self) -> Result<Vec<RoomCode>, LiveError> {
-        self.0.store.claim_expired().await
+        match &self.0.store {
+            Store::Memory(memory) => Ok(memory.claim_expired()),
+            Store::Redis(redis) => redis.claim_expired().await,
+        }
     }
 
     /// Gives a claimed room back, to be claimed again after `delay`.
     pub async fn return_expired(&self, code: RoomCode, delay: Duration) -> Result<(), LiveError> {
-        self.0.store.return_expired(code, delay).await
+        let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 2);
+        match &self.0.store {
+            Store::Memory(memory) => {
+                memory.return_expired(code, delay_ms);
+                Ok(())
+            }
+            Store::Redis(redis) => redis.return_expired(code, delay_ms).await,
+        }
+    }
+
+    /// Sees to it that stored rooms expire even if nobody ever comes back to them.
+    pub async fn remember(&self, rooms: Vec<Room>) -> Result<(), LiveError> {
+        match &self.0.store {
+            Store::Memory(_) => {
+                for room in rooms {
+                    self.open(room).await?;
+                }
+                Ok(())
+            }
+            Store::Redis(redis) => redis.remember(&rooms.iter().map(|room| room.code).collect::<Vec<_>>()).await,
+        }
     }
 
     /// Public rooms whose host is connected, most viewers first, after the one given.
@@ -232,19 +344,95 @@ impl Live {
         after: Option<(u64, RoomCode)>,
         limit: usize,
     ) -> Result<Vec<(u64, RoomCode)>, LiveError> {
-        self.0.store.listed(after, limit).await
+        match &self.0.store {
+            Store::Memory(memory) => Ok(memory.listed(after, limit)),
+            Store::Redis(redis) => {
+                let mut rooms: Vec<_> = redis.listed().await?;
+                let place = |&(viewers, code): &(u64, RoomCode)| (Reverse(viewers), code);
+                rooms.sort_unstable_by_key(place);
+                rooms.retain(|room| after.is_none_or(|after| place(room) > place(&after)));
+                rooms.truncate(limit);
+                Ok(rooms)
+            }
+        }
     }
 
-    fn publish(&self, room: &LiveRoom, frame: Frame) {
-        if room.feed.publish(frame) {
-            self.0.metrics.frames_published.inc();
+    /// Returns when rooms should be looked after now: the store was away, or does not know a room it should.
+    pub async fn troubled(&self) {
+        self.0.trouble.notified().await;
+    }
+
+    /// Rooms with members on this node.
+    pub fn visited(&self) -> Vec<Arc<LiveRoom>> {
+        let rooms = self.0.rooms.read().unwrap_or_else(PoisonError::into_inner);
+        rooms.values().filter(|room| room.members_here() > 0 && !room.feed.is_over()).cloned().collect()
+    }
+
+    /// Tells the store that this node's members of a room are still here, and learns whatever was missed.
+    pub async fn beat(&self, room: &Arc<LiveRoom>) -> Result<(), LiveError> {
+        let counts = room.here().counts;
+        let frame = match &self.0.store {
+            // Members leave memory by themselves: it has no leases.
+            Store::Memory(_) => return Ok(()),
+            Store::Redis(redis) => {
+                redis.subscribe(room.code).await?;
+                redis.presence(&room.record(), counts).await?
+            }
+        };
+        self.0.metrics.presence_told.inc();
+        self.publish(room, frame);
+        Ok(())
+    }
+
+    /// Forgets rooms that nobody on this node is in or on the way into. Where the store is elsewhere, it remembers.
+    pub async fn forget_empty(&self) {
+        let Store::Redis(redis) = &self.0.store else { return };
+        let mut forgotten = Vec::new();
+        self.0.rooms.write().unwrap_or_else(PoisonError::into_inner).retain(|code, room| {
+            // Whoever is on the way in, or still telling, holds the room too.
+            let is_needed = Arc::strong_count(room) > 1 || room.members_here() > 0;
+            if !is_needed {
+                forgotten.push(*code);
+            }
+            is_needed
+        });
+        for code in forgotten {
+            self.0.metrics.rooms.dec();
+            redis.unsubscribe(code).await;
+        }
+    }
+
+    fn publish(&self, room: &Arc<LiveRoom>, frame: Frame) {
+        if frame.revision > room.record().revision
+            && let Ok(state) = serde_json::from_str::<State>(&frame.text)
+        {
+            let record = Room::clone(&room.record());
+            let StoredHalf { title, source } = state.room;
+            room.learn(Room { title, source, revision: frame.revision, ..record });
+        }
+        let is_last = frame.is_last;
+        if !room.feed.publish(frame) {
+            return;
+        }
+        self.0.metrics.frames_published.inc();
+        if is_last {
+            let (live, code) = (self.clone(), room.code);
+            tokio::spawn(async move {
+                tokio::time::sleep(REMEMBER_CLOSED).await;
+                if live.0.rooms.write().unwrap_or_else(PoisonError::into_inner).remove(&code).is_some() {
+                    live.0.metrics.rooms.dec();
+                }
+                if let Store::Redis(redis) = &live.0.store {
+                    redis.unsubscribe(code).await;
+                }
+            });
         }
     }
 
     /// Sees to it that the store learns this node's counts: at once, and then at most every [`PRESENCE_EVERY`].
     fn tell_presence(&self, room: &Arc<LiveRoom>) {
         {
-            let mut here = room.here.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut here = room.here();
             if here.is_telling {
                 return;
             }
@@ -255,85 +443,51 @@ impl Live {
             let mut told = None;
             loop {
                 let counts = {
-                    let mut here = room.here.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut here = room.here();
                     if told == Some(here.counts) {
                         here.is_telling = false;
                         return;
                     }
                     here.counts
                 };
-                match live.0.store.presence(room.code(), counts).await {
-                    Ok(frame) => live.publish(&room, frame),
-                    // The room was closed meanwhile: there is nobody left to tell.
-                    Err(error) => debug!(room.code = %room.code(), %error, "presence not told"),
-                }
+                told = match live.tell(&room, counts).await {
+                    Ok(frame) => {
+                        live.publish(&room, frame);
+                        Some(counts)
+                    }
+                    Err(error @ LiveError::Unavailable(_)) => {
+                        debug!(room.code = %room.code, %error, "presence is told when the store is back");
+                        None
+                    }
+                    // The room was closed meanwhile, or the store forgot it: the heartbeat finds out which.
+                    Err(error) => {
+                        debug!(room.code = %room.code, %error, "presence not told");
+                        live.0.trouble.notify_one();
+                        Some(counts)
+                    }
+                };
                 live.0.metrics.presence_told.inc();
-                told = Some(counts);
                 tokio::time::sleep(PRESENCE_EVERY).await;
             }
         });
     }
-}
 
-impl Store {
-    fn now_ms(&self) -> i64 {
-        match self {
-            Store::Memory(memory) => memory.now_ms(),
+    async fn tell(&self, room: &LiveRoom, counts: Counts) -> Result<Frame, LiveError> {
+        match &self.0.store {
+            Store::Memory(memory) => memory.presence(room.code, counts),
+            Store::Redis(redis) => {
+                // First the line, then the look: what happens between the two is in both.
+                redis.subscribe(room.code).await?;
+                redis.presence(&room.record(), counts).await
+            }
         }
     }
 }
 
-#[expect(clippy::unused_async, reason = "a store outside this process has to be waited for")]
-impl Store {
-    async fn open(&self, room: &Room) -> Result<Frame, LiveError> {
-        match self {
-            Store::Memory(memory) => Ok(memory.open(room)),
-        }
-    }
-
-    async fn apply(&self, code: RoomCode, key_generation: i64, command: Command) -> Result<Option<Frame>, LiveError> {
-        match self {
-            Store::Memory(memory) => memory.apply(code, key_generation, command),
-        }
-    }
-
-    async fn presence(&self, code: RoomCode, counts: Counts) -> Result<Frame, LiveError> {
-        match self {
-            Store::Memory(memory) => memory.presence(code, counts),
-        }
-    }
-
-    async fn read(&self, code: RoomCode) -> Result<Current, LiveError> {
-        match self {
-            Store::Memory(memory) => memory.read(code),
-        }
-    }
-
-    async fn close(&self, code: RoomCode) -> Result<Option<i64>, LiveError> {
-        match self {
-            Store::Memory(memory) => Ok(memory.close(code)),
-        }
-    }
-
-    async fn claim_expired(&self) -> Result<Vec<RoomCode>, LiveError> {
-        match self {
-            Store::Memory(memory) => Ok(memory.claim_expired()),
-        }
-    }
-
-    async fn return_expired(&self, code: RoomCode, delay: Duration) -> Result<(), LiveError> {
-        let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 2);
-        match self {
-            Store::Memory(memory) => memory.return_expired(code, delay_ms),
-        }
-        Ok(())
-    }
-
-    async fn listed(&self, after: Option<(u64, RoomCode)>, limit: usize) -> Result<Vec<(u64, RoomCode)>, LiveError> {
-        match self {
-            Store::Memory(memory) => Ok(memory.listed(after, limit)),
-        }
-    }
+/// The numbers of a STATE; nothing if it is the CLOSED.
+fn snapshot(frame: &Frame) -> Option<Snapshot> {
+    let State { version, playback, presence, .. } = serde_json::from_str(&frame.text).ok()?;
+    Some(Snapshot { version, playback, presence })
 }
 
 impl LiveRoom {
@@ -343,12 +497,29 @@ impl LiveRoom {
     }
 
     pub fn code(&self) -> RoomCode {
-        self.record.read().unwrap_or_else(PoisonError::into_inner).code
+        self.code
     }
 
     /// Members connected to this node.
     pub fn members_here(&self) -> u64 {
-        self.here.lock().unwrap_or_else(PoisonError::into_inner).counts.viewers
+        self.here().counts.viewers
+    }
+
+    /// The newest this node has seen.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        snapshot(&self.feed.newest())
+    }
+
+    fn here(&self) -> MutexGuard<'_, Here> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over a record that is newer than the one known.
+    fn learn(&self, record: Room) {
+        let mut known = self.record.write().unwrap_or_else(PoisonError::into_inner);
+        if record.revision > known.revision || record.key_generation > known.key_generation {
+            *known = Arc::new(record);
+        }
     }
 }
 
@@ -362,7 +533,7 @@ pub struct Member {
 }
 
 impl Member {
-    pub fn room(&self) -> &LiveRoom {
+    pub fn room(&self) -> &Arc<LiveRoom> {
         &self.room
     }
 }
@@ -370,7 +541,7 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         {
-            let mut here = self.room.here.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut here = self.room.here();
             here.counts.viewers -= 1;
             here.counts.hosts -= u64::from(self.role == Role::Host);
         }

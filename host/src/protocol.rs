@@ -172,8 +172,24 @@ pub enum ErrorCode {
     LiveUnavailable,
 }
 
+/// A STATE read back: what a node does when it needs the numbers of a frame it was handed.
+#[derive(Debug, Deserialize)]
+pub struct State {
+    pub version: i64,
+    pub room: StoredHalf,
+    pub playback: PlaybackState,
+    pub presence: Presence,
+}
+
+/// The stored half of a room, as STATE carries it.
+#[derive(Debug, Deserialize)]
+pub struct StoredHalf {
+    pub title: Option<String>,
+    pub source: Source,
+}
+
 /// Who is here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
     /// Connected members, the host included.
     pub viewers: u64,
@@ -182,7 +198,7 @@ pub struct Presence {
     pub host_away_until_ms: Option<i64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HostState {
     Connected,

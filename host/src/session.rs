@@ -185,7 +185,7 @@ impl<'a> Session<'a> {
             Ok(Some(ClientMessage::Command(command))) => {
                 match live.command(member.room(), key_generation, command).await {
                     Ok(()) => Ok(()),
-                    Err(error) => self.command_failed(&error),
+                    Err(error) => self.command_failed(&error).await,
                 }
             }
             // A command of somebody who is not the host: no error, no effect, no answer.
@@ -199,6 +199,11 @@ impl<'a> Session<'a> {
             }
             Ok(Some(ClientMessage::Sync)) => match live.read(member.room().code()).await {
                 Ok(current) => self.send(Message::Text(current.frame.text)).await,
+                // The newest this node knows is still true: positions go on by themselves.
+                Err(LiveError::Unavailable(_)) => {
+                    let frame = member.frames.borrow().clone();
+                    self.send(Message::Text(frame.text)).await
+                }
                 // The room has just been closed; its last frame is on the way.
                 Err(LiveError::UnknownRoom | LiveError::KeyReplaced) => Ok(()),
             },
@@ -207,10 +212,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn command_failed(&self, error: &LiveError) -> Result<(), End> {
+    async fn command_failed(&mut self, error: &LiveError) -> Result<(), End> {
         self.shared.metrics.commands_failed.inc();
         match error {
             LiveError::KeyReplaced => Err(End::Close(close::WRONG_KEY, "the room's key was replaced")),
+            LiveError::Unavailable(_) => {
+                let sentence = "the order could not be carried out and will not be later; try again in a moment";
+                self.error(ErrorCode::LiveUnavailable, sentence).await
+            }
             // The room has just been closed; its last frame is on the way.
             LiveError::UnknownRoom => Ok(()),
         }

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub commands_ignored: Counter,
     pub commands_failed: Counter,
     pub frames_published: Counter,
+    pub frames_received: Counter,
+    pub rereads: Counter,
     pub presence_told: Counter,
     pub sockets_closed: Family<Closed, Counter>,
     pub provider_calls: Family<ProviderCall, Counter>,
@@ -65,6 +67,8 @@ impl Metrics {
             commands_ignored: Counter::default(),
             commands_failed: Counter::default(),
             frames_published: Counter::default(),
+            frames_received: Counter::default(),
+            rereads: Counter::default(),
             presence_told: Counter::default(),
             sockets_closed: Family::default(),
             provider_calls: Family::default(),
@@ -76,6 +80,12 @@ impl Metrics {
         registry.register("commands_ignored", "Commands of non-hosts, ignored", metrics.commands_ignored.clone());
         registry.register("commands_failed", "Host commands that failed", metrics.commands_failed.clone());
         registry.register("frames_published", "New room states shown to members", metrics.frames_published.clone());
+        registry.register("frames_received", "Room states that other nodes published", metrics.frames_received.clone());
+        registry.register(
+            "rereads",
+            "Times the store was away or back, and every room was read again",
+            metrics.rereads.clone(),
+        );
         registry.register("presence_told", "Times the store was told who is here", metrics.presence_told.clone());
         registry.register("sockets_closed", "Sockets the server closed, by code", metrics.sockets_closed.clone());
         registry.register("provider_calls", "Plugin calls, by outcome", metrics.provider_calls.clone());

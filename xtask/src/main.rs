@@ -128,16 +128,22 @@ fn is_of(message: &serde_json::Value, package: &str) -> bool {
 }
 
 fn test(arguments: &[String]) -> anyhow::Result<()> {
-    install_browser()?;
+    install_needed()?;
     println!("Building the workspace and its tests (the first time takes some minutes) …");
     succeed(&mut cargo(["build", "--workspace"]))?;
     succeed(cargo(["test", "--workspace"]).args(arguments))
 }
 
-/// The browser that the tests drive. On Debian it is installed if it is missing and we may; elsewhere we say what is.
-fn install_browser() -> anyhow::Result<()> {
-    let browsers = ["chromium", "chromium-browser", "google-chrome"];
-    let missing: Vec<&str> = [(&browsers[..], "chromium"), (&["chromedriver"][..], "chromium-driver")]
+/// The programs that the tests start or drive, and the Debian packages they are in.
+const NEEDED: [(&[&str], &str); 3] = [
+    (&["chromium", "chromium-browser", "google-chrome"], "chromium"),
+    (&["chromedriver"], "chromium-driver"),
+    (&["redis-server"], "redis-server"),
+];
+
+/// On Debian what is missing is installed, if we may; elsewhere we say what is.
+fn install_needed() -> anyhow::Result<()> {
+    let missing: Vec<&str> = NEEDED
         .into_iter()
         .filter(|(programs, _)| !programs.iter().any(|program| is_installed(program)))
         .map(|(_, package)| package)
@@ -148,15 +154,17 @@ fn install_browser() -> anyhow::Result<()> {
     let names = missing.join(" ");
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"));
     if !is_installed("apt-get") || !is_root {
-        bail!("the tests drive a browser, and it is missing: install {names} (Debian: `apt-get install {names}`)");
+        bail!("the tests need programs that are missing: install {names} (Debian: `apt-get install {names}`)");
     }
     println!("Installing {names} …");
     succeed(Command::new("apt-get").args(["update", "-qq"]))?;
+    // A package that starts its server would hold the usual port.
     succeed(
         Command::new("apt-get")
             .args(["install", "-y", "-qq", "--no-install-recommends"])
             .args(&missing)
-            .env("DEBIAN_FRONTEND", "noninteractive"),
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("RUNLEVEL", "1"),
     )
 }
 

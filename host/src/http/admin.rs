@@ -30,6 +30,8 @@ async fn ready(State(state): State<AppState>) -> impl IntoResponse {
         Ok(()) => "ok",
         Err(_) => "unavailable",
     };
-    let status = if database == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(serde_json::json!({ "database": database, "live": "ok" })))
+    let live = if state.lobby.live.is_up() { "ok" } else { "unavailable" };
+    let is_ready = database == "ok" && live == "ok";
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(serde_json::json!({ "database": database, "live": live })))
 }

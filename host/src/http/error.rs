@@ -10,7 +10,7 @@ use serde::Serialize;
 use streamit_plugin_api::Rejection;
 use tracing::{error, warn};
 
-use crate::{lifecycle::LobbyError, providers::ProviderError};
+use crate::{lifecycle::LobbyError, live::LiveError, providers::ProviderError};
 
 /// Every `code` there is. Clients may rely on them; the sentences beside them may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -153,8 +153,11 @@ impl From<LobbyError> for Error {
                 error!(error = %cause, source = ?std::error::Error::source(&cause), "rooms cannot be read or written");
                 Error::new(ErrorCode::Unavailable, "rooms cannot be read or written right now; try again")
             }
-            LobbyError::Live(cause) => {
+            LobbyError::Live(cause @ LiveError::Unavailable(_)) => {
                 warn!(error = %cause, "live state cannot be read or written");
+                Error::new(ErrorCode::Unavailable, "live rooms cannot be reached right now; try again")
+            }
+            LobbyError::Live(LiveError::UnknownRoom | LiveError::KeyReplaced) => {
                 Error::new(ErrorCode::RoomNotFound, "the room has just been closed")
             }
         }

@@ -16,10 +16,10 @@ use super::{
     error::{Error, ErrorCode},
 };
 use crate::{
-    lifecycle::Lobby,
+    lifecycle::{Lobby, LobbyError},
     live::{LiveRoom, Snapshot},
     playback::PlaybackState,
-    protocol::{CloseReason, Presence},
+    protocol::{CloseReason, HostState, Presence},
     providers::{ProviderError, Providers},
     rooms::{NewRoom, RoomCode, Source, Visibility},
 };
@@ -122,12 +122,14 @@ pub(super) async fn list(State(state): State<AppState>, Query(page): Query<Page>
     let limit = page.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
     let after = page.cursor.as_deref().map(read_cursor).transpose()?;
     let live = &state.lobby.live;
-    let listed = live.listed(after, limit).await.map_err(crate::lifecycle::LobbyError::from)?;
+    let listed = live.listed(after, limit).await.map_err(LobbyError::from)?;
     let next_cursor = listed.last().filter(|_| listed.len() == limit).map(|last| write_cursor(*last));
     let mut rooms = Vec::with_capacity(listed.len());
     for (_, code) in listed {
-        // A room may be closed between the list and here: then it is simply not there.
-        if let (Some(room), Ok(current)) = (live.room(code), live.read(code).await) {
+        // A room may be closed, or lose its host, between the list and here: then it is simply not there.
+        if let (Ok(room), Ok(current)) = (state.lobby.enter(code).await, live.read(code).await)
+            && current.snapshot.presence.host == HostState::Connected
+        {
             rooms.push(ListedRoom { card: card(&state.providers, &room), presence: current.snapshot.presence });
         }
     }
@@ -213,8 +215,13 @@ async fn view(lobby: &Lobby, providers: &Providers, room: &LiveRoom) -> Result<R
         Ok(url) => (Some(url.to_string()), None),
         Err(error) => (None, Some(source_error(&error))),
     };
-    let current = lobby.live.read(record.code).await.map_err(crate::lifecycle::LobbyError::from)?;
-    let Snapshot { version, playback, presence } = current.snapshot;
+    let snapshot = match (lobby.live.read(record.code).await, room.snapshot()) {
+        (Ok(current), _) => current.snapshot,
+        // Away, or emptied and not yet mended: what this node saw last is still true.
+        (Err(_), Some(seen)) => seen,
+        (Err(error), _) => return Err(LobbyError::from(error).into()),
+    };
+    let Snapshot { version, playback, presence } = snapshot;
     Ok(RoomView {
         card: card(providers, room),
         embed_url,

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub version: i64,
+    /// Of the room's stored half in it.
+    pub revision: i64,
     pub text: Utf8Bytes,
     /// Nothing follows: the room is closed.
     pub is_last: bool,
@@ -36,6 +38,10 @@ impl Feed {
         self.0.borrow().is_last
     }
 
+    pub(super) fn newest(&self) -> Frame {
+        self.0.borrow().clone()
+    }
+
     pub(super) fn subscribe(&self) -> watch::Receiver<Frame> {
         self.0.subscribe()
     }
@@ -46,7 +52,7 @@ mod tests {
     use super::*;
 
     fn frame(version: i64) -> Frame {
-        Frame { version, text: version.to_string().into(), is_last: false }
+        Frame { version, revision: 1, text: version.to_string().into(), is_last: false }
     }
 
     #[test]

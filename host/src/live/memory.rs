@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
+use axum::extract::ws::Utf8Bytes;
+
 use super::{Clock, Counts, Current, Frame, LiveError, Snapshot};
 use crate::{
     playback::{self, Command, PlaybackState},
@@ -141,8 +143,8 @@ impl Memory {
         Ok(Current { snapshot, frame: state.frame.clone() })
     }
 
-    /// Forgets a room, and answers the version its closing frame has.
-    pub(super) fn close(&self, code: RoomCode) -> Option<i64> {
+    /// Forgets a room, and answers its last frame, which says `text`.
+    pub(super) fn close(&self, code: RoomCode, text: &Utf8Bytes) -> Option<Frame> {
         let removed = self.rooms.write().unwrap_or_else(PoisonError::into_inner).remove(&code)?;
         let state = lock(&removed);
         let mut index = lock(&self.index);
@@ -152,7 +154,8 @@ impl Memory {
         if let Some(until_ms) = state.away_until_ms {
             index.expiring.remove(&(until_ms, code));
         }
-        Some(playback::next_version(state.frame.version, self.now_ms()))
+        let version = playback::next_version(state.frame.version, self.now_ms());
+        Some(Frame { version, revision: state.revision, text: text.clone(), is_last: true })
     }
 
     /// Takes the rooms whose time is over; each is given out once.
@@ -200,7 +203,7 @@ impl State {
             playback: PlaybackState::start(now_ms),
             counts: Counts::default(),
             away_until_ms: Some(away_until_ms),
-            frame: Frame { version: 0, text: "".into(), is_last: false },
+            frame: Frame { version: 0, revision: 0, text: "".into(), is_last: false },
         };
         state.renew(now_ms);
         state
@@ -224,6 +227,6 @@ impl State {
     fn renew(&mut self, now_ms: i64) {
         let version = playback::next_version(self.frame.version, now_ms);
         let text = protocol::state(version, &self.room_json, &self.playback, &self.presence());
-        self.frame = Frame { version, text, is_last: false };
+        self.frame = Frame { version, revision: self.revision, text, is_last: false };
     }
 }
