@@ -56,7 +56,7 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
-    #[serde(deserialize_with = "sqlite_url")]
+    #[serde(deserialize_with = "database_url")]
     pub url: String,
 }
 
@@ -366,7 +366,7 @@ fn mask(table: &mut toml::Table) {
 }
 
 /// A URL with its password masked; any other text as it is.
-fn without_password(text: &str) -> String {
+pub(crate) fn without_password(text: &str) -> String {
     match Url::parse(text) {
         Ok(mut url) if url.password().is_some() => match url.set_password(Some("********")) {
             Ok(()) => url.into(),
@@ -594,12 +594,16 @@ fn key_prefix<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
     }
 }
 
-fn sqlite_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+fn database_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
-    match text.strip_prefix("sqlite:") {
-        Some(path) if !path.trim_start_matches('/').is_empty() => Ok(text),
-        _ => Err(D::Error::custom(format!("`{text}`: expected sqlite://path/to/file.db"))),
+    let is_file = text.strip_prefix("sqlite:").is_some_and(|path| !path.trim_start_matches('/').is_empty());
+    let is_server = Url::parse(&text)
+        .is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql") && url.host_str().is_some());
+    if is_file || is_server {
+        return Ok(text);
     }
+    let expected = "expected sqlite://path/to/file.db or postgres://user:password@host/database";
+    Err(D::Error::custom(format!("`{}`: {expected}", without_password(&text))))
 }
 
 /// A library is named by its file in `plugins.dir`, so that TOML cannot reach elsewhere.

@@ -14,8 +14,8 @@ use crate::{
     rooms::{HostKey, NewRoom, Room, RoomCode, RoomError, Rooms, Source, random_bytes},
 };
 
-/// How often a node says that its members are still here: a third of the lease.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often a node says that its members are still here, give or take a fifth: three times within a lease.
+const HEARTBEAT: Duration = Duration::from_secs(4);
 const BREATH: Duration = Duration::from_millis(100);
 /// Heartbeats on their way at once.
 const BEATS_AT_ONCE: usize = 64;

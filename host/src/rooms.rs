@@ -14,7 +14,16 @@ use sqlx::{
 use streamit_plugin_api::{Media, MediaType};
 use subtle::ConstantTimeEq;
 
+use crate::config::without_password;
+
 static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// SQLite has one writer at a time; more connections would only wait for it.
+const FILE_CONNECTIONS: u32 = 8;
+/// A share of the hundred that a Postgres server has by default, for each of some nodes.
+const SERVER_CONNECTIONS: u32 = 16;
+/// A database that gives no connection for so long is away.
+const ACQUIRE_DEADLINE: Duration = Duration::from_secs(3);
 
 /// A handle on the database of rooms.
 #[derive(Clone, Debug)]
@@ -280,23 +289,39 @@ impl Rooms {
     /// Connects, and brings the schema up to date.
     pub async fn open(url: &str) -> anyhow::Result<Rooms> {
         install_default_drivers();
+        let is_file = url.starts_with("sqlite:");
+        let target = if is_file { sqlite_create_url(url)? } else { url.to_owned() };
         let pool = AnyPoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(Duration::from_secs(3))
-            // A room that was answered with 201 is on the disk, whatever happens to the process or the machine.
-            .after_connect(|connection, _| {
+            .max_connections(if is_file { FILE_CONNECTIONS } else { SERVER_CONNECTIONS })
+            .acquire_timeout(ACQUIRE_DEADLINE)
+            .after_connect(move |connection, _| {
                 Box::pin(async move {
-                    sqlx::query("PRAGMA journal_mode = WAL").execute(&mut *connection).await?;
-                    sqlx::query("PRAGMA synchronous = FULL").execute(connection).await?;
+                    let settings: &[&'static str] = if is_file {
+                        // A room that was answered with 201 is on the disk, whatever happens to process or machine.
+                        &["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"]
+                    } else {
+                        &["SET statement_timeout = '3s'", "SET lock_timeout = '3s'"]
+                    };
+                    for setting in settings {
+                        sqlx::query(*setting).execute(&mut *connection).await?;
+                    }
                     Ok(())
                 })
             })
-            .connect(&sqlite_create_url(url)?)
+            .connect(&target)
             .await
-            .with_context(|| {
-                format!("cannot open the database {url}; is the folder writable, and is it a SQLite file?")
+            .with_context(|| match is_file {
+                true => format!("cannot open the database {url}; is the folder writable, and is it a SQLite file?"),
+                false => format!(
+                    "cannot reach the database at {}; is it running, and are user, password and database right? \
+                     database.url sets them",
+                    without_password(url)
+                ),
             })?;
-        MIGRATOR.run(&pool).await.with_context(|| format!("cannot bring the schema of {url} up to date"))?;
+        MIGRATOR
+            .run(&pool)
+            .await
+            .with_context(|| format!("cannot bring the schema of {} up to date", without_password(url)))?;
         Ok(Rooms { pool })
     }
 
@@ -423,6 +448,70 @@ fn sqlite_create_url(url: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn episode(season: u32) -> Source {
+        let (provider, external_id) = ("acme".into(), "1".into());
+        Source { provider, media_type: MediaType::Tv, external_id, season: Some(season), episode: Some(u32::MAX) }
+    }
+
+    /// Every statement there is, on either database.
+    async fn contract(url: &str) {
+        let rooms = Rooms::open(url).await.expect("open");
+        rooms.ping().await.expect("it answers");
+        let title = Some("Grüße 🎬".to_owned());
+        let new = NewRoom { title, visibility: Visibility::Public, source: episode(0) };
+        let (room, key) = rooms.create(new.clone(), 1_790_000_000_000).await.expect("created");
+        assert!(room.host_key.matches(key.reveal()));
+        assert_eq!(rooms.find(room.code).await.expect("found"), Some(room.clone()));
+        assert!(matches!(rooms.insert(&room).await, Err(sqlx::Error::Database(error)) if error.is_unique_violation()));
+
+        let movie = Source { media_type: MediaType::Movie, season: None, episode: None, ..episode(1) };
+        let changed = rooms.set_source(room.code, &movie).await.expect("changed").expect("open");
+        assert_eq!((&changed.source, changed.revision), (&movie, 2));
+        assert_eq!(changed.title, room.title);
+        let broken =
+            Room { source: Source { season: None, ..episode(1) }, code: "AAAAAA".parse().expect("a code"), ..room };
+        let refused = rooms.insert(&broken).await.expect_err("an episode without its season").to_string();
+        assert!(refused.contains("rooms_media_shape"), "{refused}");
+
+        let (second, _) = rooms.create(NewRoom { title: None, ..new }, 1_790_000_000_001).await.expect("created");
+        let open = rooms.all_open().await.expect("listed");
+        assert_eq!(open, [changed.clone(), second]);
+        assert!(rooms.close(changed.code, 1_790_000_000_002).await.expect("closed"));
+        assert!(!rooms.close(changed.code, 1_790_000_000_003).await.expect("closed already"));
+        assert_eq!(rooms.find(changed.code).await.expect("asked"), None);
+        assert_eq!(rooms.set_source(changed.code, &movie).await.expect("asked"), None);
+        assert_eq!(rooms.all_open().await.expect("listed").len(), 1);
+        rooms.shut_down().await;
+        // Opened again it has what it had.
+        let again = Rooms::open(url).await.expect("open");
+        assert_eq!(again.all_open().await.expect("listed").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn sqlite_keeps_the_contract() {
+        let folder = tempfile::tempdir().expect("a folder");
+        contract(&format!("sqlite://{}/rooms.db", folder.path().display())).await;
+    }
+
+    #[tokio::test]
+    async fn postgres_keeps_the_contract() {
+        let server = streamit_test_servers::Postgres::start();
+        contract(&server.url()).await;
+    }
+
+    #[tokio::test]
+    async fn a_postgres_that_is_not_there_is_said_without_its_password() {
+        let port = streamit_test_servers::free_port();
+        let error =
+            Rooms::open(&format!("postgres://ann:hunter2@127.0.0.1:{port}/x")).await.expect_err("nobody listens");
+        let text = format!("{error:#}");
+        assert!(
+            text.contains(&format!("cannot reach the database at postgres://ann:********@127.0.0.1:{port}/x")),
+            "{text}"
+        );
+        assert!(!text.contains("hunter2"), "{text}");
+    }
 
     #[test]
     fn codes_are_read_in_any_case_and_have_no_look_alikes() {

@@ -139,6 +139,13 @@ impl App {
         assert!(Command::new("kill").arg(pid).status().unwrap().success());
     }
 
+    /// What the metric `name` counts at this moment.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let metrics = self.metrics().await;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("no metric {name} in {metrics}")).parse().unwrap()
+    }
+
     /// Waits until the host has stopped by itself.
     pub(crate) async fn stopped(&mut self) -> ExitStatus {
         let mut host = self.host.take().unwrap();

@@ -6,6 +6,7 @@ mod harness;
 
 // What people do, and what they are promised.
 mod bridges;
+mod nodes; // several hosts as one, and what happens when something breaks
 mod rooms; // create, look, list, change, close; what survives
 mod session; // the socket: HELLO, authority, limits, close codes
 mod storage; // what is in the database, and what never is

@@ -143,11 +143,15 @@ const NEEDED: [(&[&str], &str); 3] = [
 
 /// On Debian what is missing is installed, if we may; elsewhere we say what is.
 fn install_needed() -> anyhow::Result<()> {
-    let missing: Vec<&str> = NEEDED
+    let mut missing: Vec<&str> = NEEDED
         .into_iter()
         .filter(|(programs, _)| !programs.iter().any(|program| is_installed(program)))
         .map(|(_, package)| package)
         .collect();
+    // Debian keeps its server's programs out of PATH.
+    if !is_installed("initdb") && !Path::new("/usr/lib/postgresql").is_dir() {
+        missing.push("postgresql");
+    }
     if missing.is_empty() {
         return Ok(());
     }

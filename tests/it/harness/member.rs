@@ -1,5 +1,7 @@
 //! A real WebSocket in a room.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -71,8 +73,12 @@ impl Member {
 
     /// The next message, whatever it is.
     pub(crate) async fn next(&mut self) -> Value {
+        self.next_within(PATIENCE).await
+    }
+
+    pub(crate) async fn next_within(&mut self, patience: Duration) -> Value {
         loop {
-            let message = timeout(PATIENCE, self.socket.next()).await.expect("a message in time");
+            let message = timeout(patience, self.socket.next()).await.expect("a message in time");
             match message.expect("an open socket").expect("a readable message") {
                 Message::Text(text) => {
                     let message: Value = serde_json::from_str(&text).unwrap();

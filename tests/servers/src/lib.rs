@@ -1,6 +1,7 @@
 //! The servers that StreamIt's tests start: each on a free port, in a folder of its own, gone when dropped.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
+mod postgres;
 mod proxy;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use postgres::Postgres;
 pub use proxy::Proxy;
 use tempfile::TempDir;
 

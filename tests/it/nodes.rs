@@ -1,0 +1,433 @@
+//! Several hosts on one Redis and one Postgres act as one; and what people see when a part of it breaks.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use streamit_test_servers::{Postgres, Proxy, Redis};
+
+use crate::harness::{App, Member, Room, clock, episode};
+
+/// Hosts, and what they share.
+struct Nodes {
+    redis: Redis,
+    postgres: Postgres,
+    nodes: Vec<App>,
+}
+
+impl Nodes {
+    async fn start(count: usize) -> Nodes {
+        Nodes::with(count, 300, "").await
+    }
+
+    async fn with(count: usize, host_grace_secs: u64, more: &str) -> Nodes {
+        let (redis, postgres) = (Redis::start(), Postgres::start());
+        let config = config(&redis.url(), &postgres.url(), host_grace_secs, more);
+        let nodes = futures_util::future::join_all((0..count).map(|_| App::with(&config))).await;
+        Nodes { redis, postgres, nodes }
+    }
+
+    /// All keys of live rooms, as Redis lists them.
+    fn keys(&self) -> String {
+        self.redis.ask("KEYS *{*}*").unwrap()
+    }
+}
+
+fn config(redis: &str, postgres: &str, host_grace_secs: u64, more: &str) -> String {
+    format!(
+        "[live]\nstore = \"redis\"\n[live.redis]\nurl = \"{redis}\"\n[database]\nurl = \"{postgres}\"\n\
+         [rooms]\nhost_grace_secs = {host_grace_secs}\ncreate_per_minute = 0\n{more}\n\
+         [providers.mp4]\nconfig = {{ base_url = \"/media/\" }}\n[providers.vidking]\n"
+    )
+}
+
+fn position_now(state: &Value, now_ms: i64) -> i64 {
+    let playback = &state["playback"];
+    let passed = if playback["is_playing"] == true { now_ms - playback["at_ms"].as_i64().unwrap() } else { 0 };
+    playback["position_ms"].as_i64().unwrap() + passed
+}
+
+fn version(state: &Value) -> i64 {
+    state["version"].as_i64().unwrap()
+}
+
+#[tokio::test]
+async fn no_client_can_tell_several_nodes_from_one() {
+    let shared = Nodes::start(3).await;
+    let [a, b, c] = shared.nodes.as_slice() else { unreachable!() };
+    let source = json!({ "title": "everywhere", "visibility": "public", "source": clock() });
+    let room = a.room_with(source).await;
+    let mut ann = b.host(&room).await;
+    let mut ben = c.viewer(&room).await;
+    let mut cem = a.viewer(&room).await;
+    for member in [&mut ann, &mut ben, &mut cem] {
+        member.sees(|s| s["presence"]["viewers"] == 3 && s["presence"]["host"] == "connected").await;
+    }
+    ann.send(json!({ "type": "PLAY", "position_ms": 60_000 })).await;
+    let mut seen = Vec::new();
+    for member in [&mut ann, &mut ben, &mut cem] {
+        seen.push(member.sees(|s| s["playback"]["is_playing"] == true).await);
+    }
+    assert!(seen.iter().all(|state| state == &seen[0]), "one truth, to the byte: {seen:?}");
+    assert_eq!(c.view(&room).await["playback"]["position_ms"], 60_000);
+    assert_eq!(c.get("/api/v1/rooms").await.body["rooms"][0]["presence"]["viewers"], 3, "the list is everyone's");
+
+    // Something else to play, over a node that has nobody in the room's first seat.
+    let path = format!("/api/v1/rooms/{}", room.code);
+    let put = c.request(Method::PUT, &format!("{path}/source"), Some(&room.key), Some(episode())).await;
+    assert_eq!(put.status.as_u16(), 200, "{put:?}");
+    for member in [&mut ann, &mut ben, &mut cem] {
+        let state = member.sees(|s| s["room"]["source"]["provider"] == "vidking").await;
+        assert_eq!((&state["playback"]["is_playing"], &state["playback"]["position_ms"]), (&json!(false), &json!(0)));
+    }
+    for node in [a, b, c] {
+        assert_eq!(node.view(&room).await["embed_url"], "https://www.vidking.net/embed/tv/119051/1/8");
+    }
+
+    let closed = a.request(Method::DELETE, &path, Some(&room.key), None).await;
+    assert_eq!(closed.status.as_u16(), 204);
+    for member in [&mut ann, &mut ben, &mut cem] {
+        let (code, said) = member.is_closed().await;
+        assert_eq!((code, &said.last().unwrap()["reason"]), (4410, &json!("closed_by_host")));
+    }
+    for node in [a, b, c] {
+        assert_eq!(node.get(&path).await.problem(), "room_not_found");
+    }
+    assert_eq!(shared.keys(), "*0\r\n", "a closed room leaves nothing in Redis");
+}
+
+#[tokio::test]
+async fn behind_a_round_robin_everything_just_works() {
+    let shared = Nodes::start(2).await;
+    let addresses: Vec<_> = shared.nodes.iter().map(|node| node.url.strip_prefix("http://").unwrap()).collect();
+    let front = Proxy::to(&addresses);
+    let mut app = App::prepare("");
+    app.url = format!("http://{}", front.address());
+    let room = app.room().await;
+    let mut ann = app.host(&room).await;
+    let mut viewers = Vec::new();
+    for _ in 0..6 {
+        viewers.push(app.viewer(&room).await);
+    }
+    ann.sees(|s| s["presence"]["viewers"] == 7).await;
+    for position in [1_000, 2_000, 3_000] {
+        ann.seek(position).await;
+        for viewer in &mut viewers {
+            viewer.sees_position(position).await;
+        }
+    }
+    let members: Vec<u64> =
+        [shared.nodes[0].metric("streamit_members").await, shared.nodes[1].metric("streamit_members").await].into();
+    assert!(members.iter().all(|count| *count > 0), "both nodes carry some: {members:?}");
+}
+
+#[tokio::test]
+async fn the_hosts_tabs_may_be_on_different_nodes() {
+    let shared = Nodes::start(2).await;
+    let [a, b] = shared.nodes.as_slice() else { unreachable!() };
+    let room = a.room().await;
+    let mut first = a.host(&room).await;
+    let second = b.host(&room).await;
+    let mut ben = b.viewer(&room).await;
+    first.sees(|s| s["presence"]["viewers"] == 3).await;
+    drop(second);
+    let state = ben.sees(|s| s["presence"]["viewers"] == 2).await;
+    assert_eq!(state["presence"]["host"], "connected");
+    drop(first);
+    ben.sees(|s| s["presence"]["host"] == "away").await;
+    let _back = b.host(&room).await;
+    ben.sees(|s| s["presence"]["host"] == "connected").await;
+}
+
+#[tokio::test]
+async fn orders_from_two_tabs_at_once_end_in_one_order_for_all() {
+    let limits = "[limits]\nmessages_per_sec = 10000\nmessages_burst = 100000";
+    let shared = Nodes::with(2, 300, limits).await;
+    let [a, b] = shared.nodes.as_slice() else { unreachable!() };
+    let room = a.room().await;
+    let mut tabs = [a.host(&room).await, b.host(&room).await];
+    let mut viewers = [a.viewer(&room).await, b.viewer(&room).await];
+    let [first, second] = &mut tabs;
+    let noise = async {
+        let mut stranger = b.viewer(&room).await;
+        for n in 0..2_000 {
+            let kind = ["PLAY", "PAUSE", "SEEK", "PROGRESS"][n % 4];
+            stranger.send(json!({ "type": kind, "position_ms": 666 })).await;
+        }
+        stranger.ping().await
+    };
+    let orders = async |tab: &mut Member, from: i64| {
+        for n in 0..100 {
+            tab.seek(from + n).await;
+            match n % 3 {
+                0 => tab.play().await,
+                1 => tab.send(json!({ "type": "PAUSE" })).await,
+                _ => {}
+            }
+        }
+        // The answer to a PING comes after everything before it was carried out.
+        tab.ping().await;
+    };
+    tokio::join!(orders(first, 1_000_000), orders(second, 2_000_000), noise);
+    // Read from the store: the sockets may still have older states on the way.
+    let truth = a.view(&room).await;
+    let truth = json!({ "version": truth["playback"]["version"], "playback": {
+        "is_playing": truth["playback"]["is_playing"],
+        "position_ms": truth["playback"]["position_ms"],
+        "at_ms": truth["playback"]["at_ms"],
+    } });
+    let position = position_now(&truth, version(&truth));
+    assert!((1_000_000..2_100_000).contains(&position), "nobody else's order counted: {truth}");
+    for member in tabs.iter_mut().chain(&mut viewers) {
+        let state = member.sees(|s| version(s) >= version(&truth)).await;
+        assert_eq!(state["playback"], truth["playback"], "all end where Redis says");
+    }
+}
+
+#[tokio::test]
+async fn a_room_without_its_host_is_closed_once_and_for_everyone() {
+    let shared = Nodes::with(3, 1, "").await;
+    let [a, b, c] = shared.nodes.as_slice() else { unreachable!() };
+    let room = a.room().await;
+    let never_visited = a.room().await;
+    let ann = a.host(&room).await;
+    let mut ben = b.viewer(&room).await;
+    let mut cem = c.viewer(&room).await;
+    ben.sees(|s| s["presence"]["viewers"] == 3).await;
+    drop(ann);
+    for member in [&mut ben, &mut cem] {
+        let (code, said) = member.is_closed().await;
+        assert_eq!((code, &said.last().unwrap()["reason"]), (4410, &json!("host_gone")));
+    }
+    until(|| async { b.get(&format!("/api/v1/rooms/{}", never_visited.code)).await.status.as_u16() == 404 }).await;
+    let closings: usize = shared.nodes.iter().map(|node| node.log().matches("room closed").count()).sum();
+    assert_eq!(closings, 2, "one node closed each");
+    assert_eq!(shared.keys(), "*0\r\n");
+    assert_eq!(shared.redis.ask("ZCARD streamit:expiring").as_deref(), Some(":0\r\n"));
+}
+
+/// Waits until it is so.
+async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "never so");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_nodes_viewers_leave_the_count_and_its_host_goes_away() {
+    let mut shared = Nodes::start(3).await;
+    let room = shared.nodes[0].room().await;
+    let _ann = shared.nodes[0].host(&room).await;
+    let _cem = shared.nodes[1].viewer(&room).await;
+    let mut ben = shared.nodes[2].viewer(&room).await;
+    ben.sees(|s| s["presence"]["viewers"] == 3 && s["presence"]["host"] == "connected").await;
+    shared.nodes[0].kill();
+    shared.nodes[1].kill();
+    let killed = Instant::now();
+    // Ben's client has to be patient: a lease is 14 s, and somebody looks every 4.
+    let mut state = ben.state.clone();
+    while state["presence"]["viewers"] != 1 || state["presence"]["host"] != "away" {
+        state = ben.next_within(Duration::from_secs(30)).await;
+    }
+    println!("two killed nodes were out of the count after {:.1} s", killed.elapsed().as_secs_f64());
+    assert!(killed.elapsed() < Duration::from_secs(25), "a lease and a heartbeat");
+
+    // The host comes to another node and finds everything as it was.
+    let mut back = shared.nodes[2].host(&room).await;
+    ben.sees(|s| s["presence"]["host"] == "connected").await;
+    back.seek(5_000).await;
+    ben.sees_position(5_000).await;
+}
+
+#[tokio::test]
+async fn a_draining_node_hands_its_people_over() {
+    let mut shared = Nodes::start(2).await;
+    let room = shared.nodes[0].room().await;
+    let mut ann = shared.nodes[0].host(&room).await;
+    let mut ben = shared.nodes[1].viewer(&room).await;
+    ann.send(json!({ "type": "PLAY", "position_ms": 40_000 })).await;
+    ben.sees(|s| s["playback"]["is_playing"] == true && s["presence"]["viewers"] == 2).await;
+    shared.nodes[0].terminate();
+    assert_eq!(ann.is_closed().await.0, 1012);
+    let ann = shared.nodes[1].host(&room).await;
+    assert_eq!(ann.state["playback"]["position_ms"], 40_000);
+    assert!(shared.nodes[0].stopped().await.success());
+    ben.sees(|s| s["presence"]["viewers"] == 2 && s["presence"]["host"] == "connected").await;
+}
+
+#[tokio::test]
+async fn while_redis_does_not_answer_rooms_stay_and_orders_are_refused_not_kept() {
+    let shared = Nodes::start(2).await;
+    let [a, b] = shared.nodes.as_slice() else { unreachable!() };
+    let room = a.room().await;
+    let mut ann = a.host(&room).await;
+    let mut ben = b.viewer(&room).await;
+    ann.seek(30_000).await;
+    ben.sees_position(30_000).await;
+    ben.sees(|s| s["presence"]["viewers"] == 2).await;
+
+    shared.redis.freeze();
+    ann.seek(99_000).await;
+    ann.hears_error("live_unavailable").await;
+    // A newcomer to a room this node knows sees what the node saw last; PING and SYNC go on.
+    let mut late = b.viewer(&room).await;
+    assert_eq!(late.state["playback"]["position_ms"], 30_000);
+    assert_eq!(late.sync().await["playback"]["position_ms"], 30_000);
+    late.ping().await;
+    assert_eq!(b.view(&room).await["playback"]["position_ms"], 30_000);
+    until(|| async { ready(a).await == json!({ "database": "ok", "live": "unavailable" }) }).await;
+    assert_eq!(a.post("/api/v1/rooms", json!({ "source": clock() })).await.problem(), "unavailable");
+
+    shared.redis.thaw();
+    let back = Instant::now();
+    ben.sees(|s| s["presence"]["viewers"] == 3).await;
+    println!("everyone was counted again {:.2} s after Redis went on", back.elapsed().as_secs_f64());
+    assert_eq!(ben.sync().await["playback"]["position_ms"], 30_000, "the refused order was not carried out later");
+    until(|| async { ready(a).await == json!({ "database": "ok", "live": "ok" }) }).await;
+    ann.seek(31_000).await;
+    for member in [&mut ben, &mut late] {
+        member.sees_position(31_000).await;
+    }
+}
+
+async fn ready(app: &App) -> Value {
+    reqwest::get(format!("{}/readyz", app.admin_url)).await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test]
+async fn an_emptied_redis_gets_every_room_back_where_it_was() {
+    let mut shared = Nodes::start(2).await;
+    let mut scenes: Vec<(Room, Member, Member)> = Vec::new();
+    for n in 0..10 {
+        let room = shared.nodes[n % 2].room().await;
+        let mut ann = shared.nodes[n % 2].host(&room).await;
+        let mut ben = shared.nodes[(n + 1) % 2].viewer(&room).await;
+        ann.send(json!({ "type": "PLAY", "position_ms": 100_000 * n as i64 })).await;
+        ben.sees(|s| s["playback"]["is_playing"] == true && s["presence"]["viewers"] == 2).await;
+        ann.sees(|s| s["playback"]["is_playing"] == true && s["presence"]["viewers"] == 2).await;
+        scenes.push((room, ann, ben));
+    }
+    shared.redis.kill();
+    shared.redis.launch();
+    let back = Instant::now();
+    let (mut slowest, mut furthest) = (Duration::ZERO, 0);
+    for (_, ann, ben) in &mut scenes {
+        let before = ben.state.clone();
+        for member in [ann, ben] {
+            let state = member
+                .sees(|s| {
+                    version(s) > version(&before)
+                        && s["presence"]["viewers"] == 2
+                        && s["presence"]["host"] == "connected"
+                })
+                .await;
+            slowest = slowest.max(back.elapsed());
+            let now = version(&state);
+            let off = (position_now(&state, now) - position_now(&before, now)).abs();
+            furthest = furthest.max(off);
+            assert_eq!(state["playback"]["is_playing"], true);
+        }
+    }
+    println!(
+        "10 rooms were whole {:.2} s after an empty Redis was there, at most {furthest} ms off",
+        slowest.as_secs_f64()
+    );
+    assert!(furthest <= 250, "{furthest} ms");
+    for (_, ann, ben) in &mut scenes {
+        ann.seek(7_000).await;
+        ben.sees(|s| s["playback"]["position_ms"] == 7_000).await;
+    }
+}
+
+#[tokio::test]
+async fn a_line_to_redis_that_is_cut_or_falls_silent_is_rebuilt() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let line = Proxy::to(&[&format!("127.0.0.1:{}", redis.port())]);
+    let a = App::with(&config(&redis.url(), &postgres.url(), 300, "")).await;
+    let b = App::with(&config(&format!("redis://{}", line.address()), &postgres.url(), 300, "")).await;
+    let room = a.room().await;
+    let mut ann = a.host(&room).await;
+    let mut ben = b.viewer(&room).await;
+    ben.sees(|s| s["presence"]["viewers"] == 2).await;
+
+    line.cut();
+    ann.seek(1_000).await;
+    ben.sees_position(1_000).await;
+
+    // Half open: packets vanish and nobody says so. The node finds out by itself, and misses nothing in the end.
+    line.silence(true);
+    ann.seek(2_000).await;
+    until(|| async { ready(&b).await["live"] == "unavailable" }).await;
+    ann.seek(3_000).await;
+    line.silence(false);
+    ben.sees_position(3_000).await;
+    ann.seek(4_000).await;
+    ben.sees_position(4_000).await;
+}
+
+#[tokio::test]
+async fn while_postgres_is_away_live_rooms_go_on() {
+    let mut shared = Nodes::start(2).await;
+    let room = shared.nodes[0].room().await;
+    let mut ann = shared.nodes[0].host(&room).await;
+    let mut ben = shared.nodes[1].viewer(&room).await;
+    ben.sees(|s| s["presence"]["viewers"] == 2).await;
+    shared.postgres.kill();
+    ann.seek(1_000).await;
+    ben.sees_position(1_000).await;
+    let mut late = shared.nodes[1].viewer(&room).await;
+    late.sees(|s| s["presence"]["viewers"] == 3).await;
+    let refused = shared.nodes[0].post("/api/v1/rooms", json!({ "source": clock() })).await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (503, "unavailable"));
+    assert_eq!(shared.nodes[0].get("/api/v1/rooms/AAAAAA").await.problem(), "unavailable");
+    shared.postgres.launch();
+    until(|| async {
+        shared.nodes[0].post("/api/v1/rooms", json!({ "source": clock() })).await.status.as_u16() == 201
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_burst_of_joins_costs_redis_a_handful_of_calls() {
+    let shared = Nodes::start(1).await;
+    let node = &shared.nodes[0];
+    let room = node.room().await;
+    let mut ann = node.host(&room).await;
+    ann.sees(|s| s["presence"]["viewers"] == 1).await;
+    let (calls, frames) =
+        (node.metric("streamit_presence_told_total").await, node.metric("streamit_frames_published_total").await);
+    let viewers = futures_util::future::join_all((0..500).map(|_| node.viewer(&room))).await;
+    ann.sees(|s| s["presence"]["viewers"] == 501).await;
+    let calls = node.metric("streamit_presence_told_total").await - calls;
+    let frames = node.metric("streamit_frames_published_total").await - frames;
+    println!("500 joins: {calls} calls, {frames} frames");
+    assert!(calls < 50 && frames < 50, "{calls} calls, {frames} frames");
+    drop(viewers);
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_reach_its_redis_says_so_and_does_not_start() {
+    let port = streamit_test_servers::free_port();
+    let app =
+        App::prepare(&format!("[live]\nstore = \"redis\"\n[live.redis]\nurl = \"redis://:hunter2@127.0.0.1:{port}\""));
+    let output = app.streamit(&["serve"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains(&format!("cannot reach Redis at redis://:********@127.0.0.1:{port}")), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn a_redis_with_a_password_is_used_with_it() {
+    let redis = Redis::with(&[]);
+    redis.ask("CONFIG SET requirepass hunter2");
+    let postgres = Postgres::start();
+    let url = format!("redis://:hunter2@127.0.0.1:{}", redis.port());
+    let app = App::with(&config(&url, &postgres.url(), 300, "")).await;
+    let (_, mut ann, mut ben) = app.room_of_two().await;
+    ann.seek(1_000).await;
+    ben.sees_position(1_000).await;
+    assert!(!app.log().contains("hunter2"));
+}
