@@ -431,3 +431,46 @@ async fn a_redis_with_a_password_is_used_with_it() {
     ben.sees_position(1_000).await;
     assert!(!app.log().contains("hunter2"));
 }
+
+#[tokio::test]
+async fn in_a_cluster_a_slot_that_moves_and_a_master_that_dies_lose_no_room() {
+    let mut cluster = tokio::task::spawn_blocking(streamit_test_servers::Cluster::start).await.unwrap();
+    let postgres = Postgres::start();
+    let urls = format!("[\"{}\"]", cluster.urls().join("\", \""));
+    let config = config("", &postgres.url(), 300, "").replace("url = \"\"", &format!("url = {urls}"));
+    let [a, b] = [App::with(&config).await, App::with(&config).await];
+    let room = a.room().await;
+    let mut ann = a.host(&room).await;
+    let mut ben = b.viewer(&room).await;
+    ann.seek(1_000).await;
+    ben.sees(|s| s["playback"]["position_ms"] == 1_000 && s["presence"]["viewers"] == 2).await;
+
+    let key = format!("streamit:{{{}}}:state", room.code);
+    cluster.move_slot(&key);
+    let moved = Instant::now();
+    insist(&mut ann, &mut ben, 2_000).await;
+    println!("a slot moved: the next order reached the other node after {:.2} s", moved.elapsed().as_secs_f64());
+
+    cluster.fail_over(&key);
+    let failed_over = Instant::now();
+    insist(&mut ann, &mut ben, 3_000).await;
+    println!(
+        "a master died: the next order reached the other node {:.2} s after its replica took over",
+        failed_over.elapsed().as_secs_f64()
+    );
+    let mut late = b.viewer(&room).await;
+    late.sees(|s| s["presence"]["viewers"] == 3 && s["presence"]["host"] == "connected").await;
+}
+
+/// Gives an order until it is taken, and waits until the other sees it: a refused one is never carried out later.
+async fn insist(ann: &mut Member, ben: &mut Member, position_ms: i64) {
+    loop {
+        ann.seek(position_ms).await;
+        let (_, heard) = ann.ping().await;
+        if heard.iter().all(|message| message["type"] != "ERROR") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    ben.sees_position(position_ms).await;
+}

@@ -37,6 +37,13 @@ impl Bench {
         Bench { live: live.expect("connected"), clock, metrics, _server: Some(server) }
     }
 
+    async fn in_cluster(cluster: &streamit_test_servers::Cluster, prefix: &str) -> Bench {
+        let (clock, metrics) = (Arc::new(AtomicI64::new(NOW)), Arc::<Metrics>::default());
+        let config = config::Redis { url: config::RedisUrls(cluster.urls()), prefix: prefix.into() };
+        let live = Live::in_redis(&config, GRACE, 100, Some(reading(&clock)), metrics.clone()).await;
+        Bench { live: live.expect("connected"), clock, metrics, _server: None }
+    }
+
     fn pass(&self, ms: i64) {
         self.clock.fetch_add(ms, Ordering::SeqCst);
     }
@@ -67,6 +74,13 @@ macro_rules! contract {
         }
         mod in_redis {
             $(#[tokio::test] async fn $scene() { super::$scene(super::Bench::in_redis().await).await })*
+        }
+
+        /// One cluster for all of them, since starting one takes seconds; each has a prefix of its own.
+        #[tokio::test]
+        async fn a_redis_cluster_keeps_the_same_contract() {
+            let cluster = tokio::task::spawn_blocking(streamit_test_servers::Cluster::start).await.expect("started");
+            $($scene(Bench::in_cluster(&cluster, stringify!($scene)).await).await;)*
         }
     };
 }

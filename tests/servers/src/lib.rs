@@ -1,6 +1,7 @@
 //! The servers that StreamIt's tests start: each on a free port, in a folder of its own, gone when dropped.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
+mod cluster;
 mod postgres;
 mod proxy;
 
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use cluster::Cluster;
 pub use postgres::Postgres;
 pub use proxy::Proxy;
 use tempfile::TempDir;
