@@ -39,6 +39,7 @@ pub(crate) struct App {
     pub(crate) url: String,
     pub(crate) admin_url: String,
     http: reqwest::Client,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// A room and what its creator got.
@@ -81,14 +82,25 @@ impl App {
         }
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         fs::copy(repository.join("plugins/mp4/media/clock.webm"), folder.path().join("media/clock.webm")).unwrap();
-        let app =
-            App { folder, host: None, url: String::new(), admin_url: String::new(), http: reqwest::Client::new() };
+        let app = App {
+            folder,
+            host: None,
+            url: String::new(),
+            admin_url: String::new(),
+            environment: Vec::new(),
+            http: reqwest::Client::new(),
+        };
         app.write_config(config);
         app
     }
 
     pub(crate) fn write_config(&self, config: &str) {
         fs::write(self.path("config/streamit.toml"), format!("{}{config}", base_config(config))).unwrap();
+    }
+
+    /// Starts the host with this in its environment.
+    pub(crate) fn set_env(&mut self, name: &'static str, value: &str) {
+        self.environment.push((name, value.to_owned()));
     }
 
     /// A path in the host's folder.
@@ -100,6 +112,7 @@ impl App {
     pub(crate) fn streamit(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&artifacts().streamit);
         command.args(arguments).current_dir(self.folder.path()).env_remove("RUST_LOG");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -474,3 +474,90 @@ async fn insist(ann: &mut Member, ben: &mut Member, position_ms: i64) {
     }
     ben.sees_position(position_ms).await;
 }
+
+#[tokio::test]
+async fn a_redis_behind_tls_is_reached_by_its_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    std::fs::write(file("cert.pem"), cert.pem()).unwrap();
+    std::fs::write(file("key.pem"), signing_key.serialize_pem()).unwrap();
+    let port = streamit_test_servers::free_port().to_string();
+    let _redis = Redis::with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &file("cert.pem"),
+        "--tls-key-file",
+        &file("key.pem"),
+        "--tls-ca-cert-file",
+        &file("cert.pem"),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let postgres = Postgres::start();
+    let mut app = App::prepare(&config(&format!("rediss://localhost:{port}"), &postgres.url(), 300, ""));
+    let untrusted = app.streamit(&["serve"]).output().unwrap();
+    assert_eq!(untrusted.status.code(), Some(1), "a certificate nobody vouches for is refused");
+
+    app.set_env("SSL_CERT_FILE", &file("cert.pem"));
+    app.launch().await;
+    let (_, mut ann, mut ben) = app.room_of_two().await;
+    ann.seek(1_000).await;
+    ben.sees_position(1_000).await;
+}
+
+#[tokio::test]
+async fn fifty_rooms_of_twenty_survive_an_emptied_redis() {
+    let mut shared = Nodes::start(2).await;
+    let mut scenes = Vec::new();
+    for n in 0..50 {
+        let room = shared.nodes[n % 2].room().await;
+        let mut ann = shared.nodes[n % 2].host(&room).await;
+        let viewers = (0..20).map(|v| shared.nodes[v % 2].viewer(&room));
+        let mut viewers = futures_util::future::join_all(viewers).await;
+        ann.send(json!({ "type": "PLAY", "position_ms": 10_000 * n as i64 })).await;
+        ann.sees(|s| s["playback"]["is_playing"] == true && s["presence"]["viewers"] == 21).await;
+        viewers[0].sees(|s| s["playback"]["is_playing"] == true && s["presence"]["viewers"] == 21).await;
+        scenes.push((ann, viewers));
+    }
+    let before: Vec<Value> = scenes.iter().map(|(ann, _)| ann.state.clone()).collect();
+    shared.redis.kill();
+    shared.redis.launch();
+    let back = Instant::now();
+    // Everyone listens at once, so that the last of a thousand is not the slowest reader.
+    let watching = scenes.iter_mut().zip(&before).flat_map(|((ann, viewers), before)| {
+        std::iter::once(ann).chain(viewers).map(move |member| async move {
+            let state = member.sees(|s| version(s) > version(before) && s["presence"]["viewers"] == 21).await;
+            assert_eq!(state["playback"]["is_playing"], true);
+            (position_now(&state, version(&state)) - position_now(before, version(&state))).abs()
+        })
+    });
+    let off = futures_util::future::join_all(watching).await.into_iter().max().unwrap();
+    println!(
+        "50 rooms of 20 were whole {:.2} s after an empty Redis was there, at most {off} ms off",
+        back.elapsed().as_secs_f64()
+    );
+    assert!(off <= 250, "{off} ms");
+}
+
+#[tokio::test]
+async fn what_redis_adds_to_an_orders_way_is_measured() {
+    let shared = Nodes::with(1, 300, "[limits]\nmessages_per_sec = 10000\nmessages_burst = 100000").await;
+    let alone = App::with("[providers.mp4]\nconfig = { base_url = \"/media/\" }\n[limits]\nmessages_per_sec = 10000\nmessages_burst = 100000").await;
+    let mut medians = Vec::new();
+    for (app, name) in [(&alone, "in process"), (&shared.nodes[0], "through redis")] {
+        let (_, mut ann, mut ben) = app.room_of_two().await;
+        let mut times = Vec::new();
+        for n in 1..=100 {
+            let sent = Instant::now();
+            ann.seek(n * 1_000).await;
+            ben.sees_position(n * 1_000).await;
+            times.push(sent.elapsed().as_secs_f64() * 1e3);
+        }
+        times.sort_by(f64::total_cmp);
+        println!("an order reached the viewer {name}: median {:.2} ms, slowest of 100 {:.2} ms", times[50], times[99]);
+        medians.push(times[50]);
+    }
+    println!("redis adds {:.2} ms (debug build)", medians[1] - medians[0]);
+}
