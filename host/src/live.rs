@@ -7,7 +7,6 @@ mod memory;
 mod redis;
 
 use std::{
-    cmp::Reverse,
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -17,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{Instrument, debug, debug_span};
 
 use feed::Feed;
-pub use feed::Frame;
+pub use feed::{Frame, Shown};
 use memory::Memory;
 
 use self::redis::{News, Redis};
@@ -25,7 +24,7 @@ use crate::{
     config,
     playback::{Command, PlaybackState},
     protocol::{CloseReason, Presence, Role, ServerMessage, State, StoredHalf},
-    rooms::{Room, RoomCode},
+    rooms::{Room, RoomCode, hex, random_bytes},
     telemetry::Metrics,
 };
 
@@ -34,6 +33,10 @@ const PRESENCE_EVERY: Duration = Duration::from_millis(500);
 
 /// A closed room is remembered for so long, so that whoever was on the way in learns that it is over.
 const REMEMBER_CLOSED: Duration = Duration::from_secs(10);
+
+/// The public list is as long as anybody would read, and kept for as long as somebody may take to turn a page.
+const LIST_LENGTH: usize = 1000;
+const LIST_KEPT: Duration = Duration::from_secs(300);
 
 /// Unix time in milliseconds. A function, so that tests can set it.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -114,6 +117,28 @@ pub enum LiveError {
     Unavailable(String),
 }
 
+/// Where a reader of the public list is: which list, and how far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub id: String,
+    pub offset: usize,
+}
+
+/// A page of the public list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    pub rooms: Vec<RoomCode>,
+    pub next: Option<Place>,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    #[error("the list is not kept any more")]
+    Expired,
+    #[error(transparent)]
+    Live(#[from] LiveError),
+}
+
 /// Why nobody else gets in.
 #[derive(Debug, PartialEq, Eq)]
 pub enum JoinError {
@@ -136,7 +161,7 @@ impl Live {
         clock: Option<Clock>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Live> {
-        let (redis, mut news) = Redis::connect(config, host_grace, clock).await?;
+        let (redis, mut news) = Redis::connect(config, host_grace, clock, metrics.clone()).await?;
         let live = Live::new(Store::Redis(Box::new(redis)), max_viewers, metrics);
         let listener = live.clone();
         tokio::spawn(async move {
@@ -233,7 +258,7 @@ impl Live {
     /// Makes the caller a member until the answer is dropped.
     pub fn join(&self, room: &Arc<LiveRoom>, role: Role) -> Result<Member, JoinError> {
         let frames = room.feed.subscribe();
-        if frames.borrow().is_last {
+        if frames.borrow().frame.is_last {
             return Err(JoinError::Closed);
         }
         {
@@ -338,22 +363,42 @@ impl Live {
         }
     }
 
-    /// Public rooms whose host is connected, most viewers first, after the one given.
-    pub async fn listed(
-        &self,
-        after: Option<(u64, RoomCode)>,
-        limit: usize,
-    ) -> Result<Vec<(u64, RoomCode)>, LiveError> {
-        match &self.0.store {
-            Store::Memory(memory) => Ok(memory.listed(after, limit)),
-            Store::Redis(redis) => {
-                let mut rooms: Vec<_> = redis.listed().await?;
-                let place = |&(viewers, code): &(u64, RoomCode)| (Reverse(viewers), code);
-                rooms.sort_unstable_by_key(place);
-                rooms.retain(|room| after.is_none_or(|after| place(room) > place(&after)));
-                rooms.truncate(limit);
-                Ok(rooms)
+    /// A page of the public rooms whose host is connected, most viewers first. The pages are of one list, however the
+    /// counts change while they are turned.
+    pub async fn list(&self, place: Option<Place>, limit: usize) -> Result<Page, ListError> {
+        let (list, Place { id, offset }) = match place {
+            Some(place) => (self.kept_list(&place.id).await?.ok_or(ListError::Expired)?, place),
+            None => {
+                let list = match &self.0.store {
+                    Store::Memory(memory) => memory.listed(),
+                    Store::Redis(redis) => redis.listed().await?,
+                };
+                let id = hex(&random_bytes::<8>());
+                if list.len() > limit {
+                    self.keep_list(&id, &list).await?;
+                }
+                (list, Place { id, offset: 0 })
             }
+        };
+        let end = offset.saturating_add(limit).min(list.len());
+        let rooms = list.get(offset..end).unwrap_or_default().to_vec();
+        Ok(Page { rooms, next: (end < list.len()).then_some(Place { id, offset: end }) })
+    }
+
+    async fn keep_list(&self, id: &str, list: &[RoomCode]) -> Result<(), LiveError> {
+        match &self.0.store {
+            Store::Memory(memory) => {
+                memory.keep_list(id, list);
+                Ok(())
+            }
+            Store::Redis(redis) => redis.keep_list(id, list).await,
+        }
+    }
+
+    async fn kept_list(&self, id: &str) -> Result<Option<Vec<RoomCode>>, LiveError> {
+        match &self.0.store {
+            Store::Memory(memory) => Ok(memory.kept_list(id)),
+            Store::Redis(redis) => redis.kept_list(id).await,
         }
     }
 
@@ -529,7 +574,7 @@ pub struct Member {
     room: Arc<LiveRoom>,
     role: Role,
     /// The room's newest frame, now and whenever it changes.
-    pub frames: watch::Receiver<Frame>,
+    pub frames: watch::Receiver<Shown>,
 }
 
 impl Member {

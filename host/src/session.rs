@@ -16,7 +16,7 @@ use tracing::debug;
 use crate::{
     config::Limits,
     limit::Bucket,
-    live::{JoinError, Live, LiveError, LiveRoom, Member},
+    live::{JoinError, Live, LiveError, LiveRoom, Member, Shown},
     protocol::{BadMessage, ClientMessage, ErrorCode, PROTOCOL, Role, ServerMessage, You, close},
     rooms::{hex, random_bytes},
     telemetry::{Closed, Metrics},
@@ -75,6 +75,8 @@ struct Session<'a> {
     bucket: Bucket,
     bad_messages: u32,
     last_heard: Instant,
+    /// The number of the newest frame written.
+    last_shown: Option<u64>,
 }
 
 impl<'a> Session<'a> {
@@ -82,7 +84,7 @@ impl<'a> Session<'a> {
         let limits = &shared.limits;
         let now = Instant::now();
         let bucket = Bucket::new(limits.messages_per_sec as f64, limits.messages_burst as f64, now);
-        Session { shared, socket, bucket, bad_messages: 0, last_heard: now }
+        Session { shared, socket, bucket, bad_messages: 0, last_heard: now, last_shown: None }
     }
 
     async fn run(mut self, room: &Arc<LiveRoom>) -> End {
@@ -174,8 +176,17 @@ impl<'a> Session<'a> {
 
     /// Writes the newest frame; those between the last one written and this are skipped.
     async fn show(&mut self, member: &mut Member) -> Result<(), End> {
-        let frame = member.frames.borrow_and_update().clone();
+        let Shown { frame, number, at } = member.frames.borrow_and_update().clone();
         self.send(Message::Text(frame.text)).await?;
+        let metrics = &self.shared.metrics;
+        match self.last_shown.replace(number) {
+            // The first frame of a newcomer is no delay: it may have been there for hours.
+            None => {}
+            Some(last) => {
+                metrics.frames_skipped.inc_by(number.saturating_sub(last + 1));
+                metrics.written_after(at.elapsed());
+            }
+        }
         if frame.is_last { Err(End::Close(close::ROOM_CLOSED, "the room is closed")) } else { Ok(()) }
     }
 
@@ -201,8 +212,8 @@ impl<'a> Session<'a> {
                 Ok(current) => self.send(Message::Text(current.frame.text)).await,
                 // The newest this node knows is still true: positions go on by themselves.
                 Err(LiveError::Unavailable(_)) => {
-                    let frame = member.frames.borrow().clone();
-                    self.send(Message::Text(frame.text)).await
+                    let text = member.frames.borrow().frame.text.clone();
+                    self.send(Message::Text(text)).await
                 }
                 // The room has just been closed; its last frame is on the way.
                 Err(LiveError::UnknownRoom | LiveError::KeyReplaced) => Ok(()),

@@ -1,12 +1,21 @@
 //! What the operator sees: the log and the metrics.
 
-use std::io::IsTerminal;
+use std::{
+    io::IsTerminal,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use anyhow::Context;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
 };
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -38,10 +47,17 @@ pub struct Metrics {
     pub commands_failed: Counter,
     pub frames_published: Counter,
     pub frames_received: Counter,
-    pub rereads: Counter,
+    pub frames_skipped: Counter,
     pub presence_told: Counter,
+    pub leases_reaped: Counter,
+    pub redis_connects: Counter,
+    pub rereads: Counter,
+    pub redis_round_trip: Histogram,
     pub sockets_closed: Family<Closed, Counter>,
     pub provider_calls: Family<ProviderCall, Counter>,
+    slowest_viewer_ms: Gauge,
+    /// The longest that a frame took to be written to somebody, since the metrics were last read.
+    slowest_write_ms: AtomicI64,
 }
 
 /// Why the server ended a socket.
@@ -59,8 +75,8 @@ pub struct ProviderCall {
 
 impl Metrics {
     pub fn new() -> Self {
-        let mut metrics = Metrics {
-            registry: Registry::with_prefix("streamit"),
+        let metrics = Metrics {
+            registry: Registry::default(),
             rooms: Gauge::default(),
             members: Gauge::default(),
             commands_applied: Counter::default(),
@@ -68,32 +84,54 @@ impl Metrics {
             commands_failed: Counter::default(),
             frames_published: Counter::default(),
             frames_received: Counter::default(),
-            rereads: Counter::default(),
+            frames_skipped: Counter::default(),
             presence_told: Counter::default(),
+            leases_reaped: Counter::default(),
+            redis_connects: Counter::default(),
+            rereads: Counter::default(),
+            // 0.1 ms to 0.8 s: the deadline is 0.3 s.
+            redis_round_trip: Histogram::new(exponential_buckets(0.0001, 2.0, 14)),
             sockets_closed: Family::default(),
             provider_calls: Family::default(),
+            slowest_viewer_ms: Gauge::default(),
+            slowest_write_ms: AtomicI64::new(0),
         };
-        let registry = &mut metrics.registry;
-        registry.register("rooms", "Live rooms on this node", metrics.rooms.clone());
-        registry.register("members", "Members connected to this node", metrics.members.clone());
-        registry.register("commands_applied", "Host commands carried out", metrics.commands_applied.clone());
-        registry.register("commands_ignored", "Commands of non-hosts, ignored", metrics.commands_ignored.clone());
-        registry.register("commands_failed", "Host commands that failed", metrics.commands_failed.clone());
-        registry.register("frames_published", "New room states shown to members", metrics.frames_published.clone());
-        registry.register("frames_received", "Room states that other nodes published", metrics.frames_received.clone());
+        let mut registry = Registry::with_prefix("streamit");
+        let m = &metrics;
+        registry.register("rooms", "Live rooms this node knows", m.rooms.clone());
+        registry.register("members", "Members connected to this node", m.members.clone());
+        registry.register("commands_applied", "Host commands carried out", m.commands_applied.clone());
+        registry.register("commands_ignored", "Commands of non-hosts, ignored", m.commands_ignored.clone());
+        registry.register("commands_failed", "Host commands that failed", m.commands_failed.clone());
+        registry.register("frames_published", "New room states shown to members", m.frames_published.clone());
+        registry.register("frames_received", "Room states that came from Redis", m.frames_received.clone());
         registry.register(
-            "rereads",
-            "Times the store was away or back, and every room was read again",
-            metrics.rereads.clone(),
+            "frames_skipped",
+            "States a slow member never got, for a newer one",
+            m.frames_skipped.clone(),
         );
-        registry.register("presence_told", "Times the store was told who is here", metrics.presence_told.clone());
-        registry.register("sockets_closed", "Sockets the server closed, by code", metrics.sockets_closed.clone());
-        registry.register("provider_calls", "Plugin calls, by outcome", metrics.provider_calls.clone());
-        metrics
+        registry.register("presence_told", "Times the store was told who is here", m.presence_told.clone());
+        registry.register("leases_reaped", "Silent nodes taken out of a room's count", m.leases_reaped.clone());
+        registry.register("redis_connects", "Lines to Redis built, the first two included", m.redis_connects.clone());
+        registry.register("rereads", "Times every room was read again because a line had been down", m.rereads.clone());
+        let round_trip = m.redis_round_trip.clone();
+        registry.register_with_unit("redis_round_trip", "A script's way to Redis and back", Unit::Seconds, round_trip);
+        let help = "The longest a state took to be written to a member, since the metrics were last read";
+        registry.register("slowest_viewer_ms", help, m.slowest_viewer_ms.clone());
+        registry.register("sockets_closed", "Sockets the server closed, by code", m.sockets_closed.clone());
+        registry.register("provider_calls", "Plugin calls, by outcome", m.provider_calls.clone());
+        Metrics { registry, ..metrics }
+    }
+
+    /// A frame has been written to somebody, so long after it was published.
+    pub fn written_after(&self, delay: Duration) {
+        let ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        self.slowest_write_ms.fetch_max(ms, Ordering::Relaxed);
     }
 
     /// The Prometheus (OpenMetrics) text.
     pub fn encode(&self) -> String {
+        self.slowest_viewer_ms.set(self.slowest_write_ms.swap(0, Ordering::Relaxed));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("a String takes everything");
         text

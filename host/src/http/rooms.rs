@@ -6,7 +6,6 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use streamit_plugin_api::PlaybackSource;
 
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::{
     lifecycle::{Lobby, LobbyError},
-    live::{LiveRoom, Snapshot},
+    live::{ListError, LiveRoom, Place, Snapshot},
     playback::PlaybackState,
     protocol::{CloseReason, HostState, Presence},
     providers::{ProviderError, Providers},
@@ -120,12 +119,14 @@ pub(super) async fn create(
 
 pub(super) async fn list(State(state): State<AppState>, Query(page): Query<Page>) -> Result<impl IntoResponse, Error> {
     let limit = page.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
-    let after = page.cursor.as_deref().map(read_cursor).transpose()?;
+    let place = page.cursor.as_deref().map(read_cursor).transpose()?;
     let live = &state.lobby.live;
-    let listed = live.listed(after, limit).await.map_err(LobbyError::from)?;
-    let next_cursor = listed.last().filter(|_| listed.len() == limit).map(|last| write_cursor(*last));
-    let mut rooms = Vec::with_capacity(listed.len());
-    for (_, code) in listed {
+    let listed = live.list(place, limit).await.map_err(|error| match error {
+        ListError::Expired => Error::new(ErrorCode::InvalidRequest, "cursor: this list is too old; begin anew"),
+        ListError::Live(error) => LobbyError::from(error).into(),
+    })?;
+    let mut rooms = Vec::with_capacity(listed.rooms.len());
+    for code in listed.rooms {
         // A room may be closed, or lose its host, between the list and here: then it is simply not there.
         if let (Ok(room), Ok(current)) = (state.lobby.enter(code).await, live.read(code).await)
             && current.snapshot.presence.host == HostState::Connected
@@ -133,7 +134,7 @@ pub(super) async fn list(State(state): State<AppState>, Query(page): Query<Page>
             rooms.push(ListedRoom { card: card(&state.providers, &room), presence: current.snapshot.presence });
         }
     }
-    Ok(no_store(RoomList { rooms, next_cursor }))
+    Ok(no_store(RoomList { rooms, next_cursor: listed.next.as_ref().map(write_cursor) }))
 }
 
 pub(super) async fn show(State(state): State<AppState>, Code(code): Code) -> Result<impl IntoResponse, Error> {
@@ -246,15 +247,15 @@ fn no_store<T: Serialize>(body: T) -> impl IntoResponse {
     ([(header::CACHE_CONTROL, "no-store")], JsonAnswer(body))
 }
 
-fn write_cursor((viewers, code): (u64, RoomCode)) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(format!("{viewers}:{code}"))
+fn write_cursor(Place { id, offset }: &Place) -> String {
+    format!("{id}.{offset}")
 }
 
-fn read_cursor(cursor: &str) -> Result<(u64, RoomCode), Error> {
+fn read_cursor(cursor: &str) -> Result<Place, Error> {
     let read = || {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
-        let (viewers, code) = std::str::from_utf8(&bytes).ok()?.split_once(':')?;
-        Some((viewers.parse().ok()?, code.parse().ok()?))
+        let (id, offset) = cursor.split_once('.')?;
+        let is_id = id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        Some(Place { id: is_id.then(|| id.to_owned())?, offset: offset.parse().ok()? })
     };
     read().ok_or_else(|| Error::new(ErrorCode::InvalidRequest, "cursor: use the next_cursor of an earlier answer"))
 }
@@ -265,8 +266,10 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_back() {
-        let place = (12, "K7QM2X".parse().expect("a code"));
-        assert_eq!(read_cursor(&write_cursor(place)).ok(), Some(place));
-        assert!(read_cursor("garbage").is_err());
+        let place = Place { id: "0123456789abcdef".into(), offset: 40 };
+        assert_eq!(read_cursor(&write_cursor(&place)).ok(), Some(place));
+        for bad in ["garbage", "", ".", "x.1", "0123456789abcdef.", "0123456789abcdef.-1", "0123456789abcde*.1"] {
+            assert!(read_cursor(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Feeds: how a room's newest frame reaches every socket. The newest wins; nothing queues, so a slow reader skips.
 
+use std::time::Instant;
+
 use axum::extract::ws::Utf8Bytes;
 use tokio::sync::watch;
 
@@ -14,35 +16,45 @@ pub struct Frame {
     pub is_last: bool,
 }
 
+/// A frame as a room's feed shows it on this node.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    pub frame: Frame,
+    /// How many came before it: a reader who finds a gap has skipped some.
+    pub number: u64,
+    /// When it was shown first.
+    pub at: Instant,
+}
+
 /// A room's newest frame and whoever waits for the next.
 #[derive(Debug)]
-pub(super) struct Feed(watch::Sender<Frame>);
+pub(super) struct Feed(watch::Sender<Shown>);
 
 impl Feed {
     pub(super) fn new(frame: Frame) -> Self {
-        Feed(watch::Sender::new(frame))
+        Feed(watch::Sender::new(Shown { frame, number: 0, at: Instant::now() }))
     }
 
     /// Shows `frame` to everyone, unless it is older than what they have: two writers may arrive in either order.
     pub(super) fn publish(&self, frame: Frame) -> bool {
-        self.0.send_if_modified(|newest| {
-            let is_newer = frame.version > newest.version && !newest.is_last;
+        self.0.send_if_modified(|shown| {
+            let is_newer = frame.version > shown.frame.version && !shown.frame.is_last;
             if is_newer {
-                *newest = frame;
+                *shown = Shown { frame, number: shown.number + 1, at: Instant::now() };
             }
             is_newer
         })
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.0.borrow().is_last
+        self.0.borrow().frame.is_last
     }
 
     pub(super) fn newest(&self) -> Frame {
-        self.0.borrow().clone()
+        self.0.borrow().frame.clone()
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<Frame> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<Shown> {
         self.0.subscribe()
     }
 }
@@ -62,7 +74,7 @@ mod tests {
         assert!(feed.publish(frame(3)));
         assert!(!feed.publish(frame(2)));
         assert!(reader.has_changed().expect("open"));
-        assert_eq!(reader.borrow_and_update().version, 3);
+        assert_eq!(reader.borrow_and_update().frame.version, 3);
         assert!(!reader.has_changed().expect("open"));
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use axum::extract::ws::Utf8Bytes;
 
-use super::{Clock, Counts, Current, Frame, LiveError, Snapshot};
+use super::{Clock, Counts, Current, Frame, LIST_KEPT, LIST_LENGTH, LiveError, Snapshot};
 use crate::{
     playback::{self, Command, PlaybackState},
     protocol::{self, HostState, Presence},
@@ -18,6 +18,8 @@ use crate::{
 pub(super) struct Memory {
     rooms: RwLock<HashMap<RoomCode, Arc<Mutex<State>>>>,
     index: Mutex<Index>,
+    /// Lists whose pages are being turned, and until when they are kept.
+    lists: Mutex<HashMap<String, (i64, Vec<RoomCode>)>>,
     /// How long a room outlives its host.
     host_grace_ms: i64,
     clock: Clock,
@@ -53,7 +55,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Memory {
     pub(super) fn new(host_grace_ms: i64, clock: Clock) -> Self {
-        Memory { rooms: RwLock::default(), index: Mutex::default(), host_grace_ms, clock }
+        Memory { rooms: RwLock::default(), index: Mutex::default(), lists: Mutex::default(), host_grace_ms, clock }
     }
 
     pub(super) fn now_ms(&self) -> i64 {
@@ -177,12 +179,22 @@ impl Memory {
         lock(&self.index).expiring.insert((self.now_ms() + delay_ms, code));
     }
 
-    /// Public rooms whose host is connected, most viewers first, after the one given.
-    pub(super) fn listed(&self, after: Option<(u64, RoomCode)>, limit: usize) -> Vec<(u64, RoomCode)> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let start = after.map_or(Unbounded, |(viewers, code)| Excluded((Reverse(viewers), code)));
-        let index = lock(&self.index);
-        index.listed.range((start, Unbounded)).take(limit).map(|&(Reverse(viewers), code)| (viewers, code)).collect()
+    /// Public rooms whose host is connected, most viewers first.
+    pub(super) fn listed(&self) -> Vec<RoomCode> {
+        lock(&self.index).listed.iter().take(LIST_LENGTH).map(|&(_, code)| code).collect()
+    }
+
+    /// Keeps a list for those who turn its pages.
+    pub(super) fn keep_list(&self, id: &str, list: &[RoomCode]) {
+        let now_ms = self.now_ms();
+        let mut lists = lock(&self.lists);
+        lists.retain(|_, (until_ms, _)| *until_ms > now_ms);
+        let until_ms = now_ms + i64::try_from(LIST_KEPT.as_millis()).unwrap_or_default();
+        lists.insert(id.to_owned(), (until_ms, list.to_owned()));
+    }
+
+    pub(super) fn kept_list(&self, id: &str) -> Option<Vec<RoomCode>> {
+        lock(&self.lists).get(id).filter(|(until_ms, _)| *until_ms > self.now_ms()).map(|(_, list)| list.clone())
     }
 
     fn state(&self, code: RoomCode) -> Result<Arc<Mutex<State>>, LiveError> {

@@ -20,12 +20,13 @@ use tokio::{sync::mpsc, time::timeout};
 use tracing::debug;
 
 use self::link::{DEADLINE, Event, Line, Link};
-use super::{Clock, Counts, Frame, LiveError, Snapshot};
+use super::{Clock, Counts, Frame, LIST_KEPT, LIST_LENGTH, LiveError, Snapshot};
 use crate::{
     config,
     playback::{Command, Report},
     protocol,
     rooms::{Room, RoomCode, Visibility, hex, random_bytes},
+    telemetry::Metrics,
 };
 
 /// A node that has not been heard of for so long has no members any more. With the longest pause between two heartbeats
@@ -37,9 +38,6 @@ const ORDER_EXPIRES: Duration = Duration::from_millis(800);
 
 /// Rooms looked through per sweep: the rest has its turn a second later.
 const SWEEP_BATCH: usize = 100;
-
-/// The public list is as long as anybody would read.
-const LIST_LENGTH: isize = 1000;
 
 macro_rules! script {
     ($name:literal) => {
@@ -55,6 +53,7 @@ pub(super) struct Redis {
     host_grace: Duration,
     scripts: Scripts,
     store_clock: StoreClock,
+    metrics: Arc<Metrics>,
     /// What tests use in place of Redis's clock.
     test_clock: Option<Clock>,
 }
@@ -105,9 +104,11 @@ impl Redis {
         config: &config::Redis,
         host_grace: Duration,
         test_clock: Option<Clock>,
+        metrics: Arc<Metrics>,
     ) -> anyhow::Result<(Redis, mpsc::UnboundedReceiver<News>)> {
         use anyhow::Context;
-        let (link, events) = Link::new(&config.url.0).context("live.redis.url is not an address of a Redis server")?;
+        let (link, events) =
+            Link::new(&config.url.0, metrics.clone()).context("live.redis.url is not an address of a Redis server")?;
         link.connect().await.with_context(|| {
             format!("cannot reach Redis at {}; is it running? live.redis.url sets it", config.shown())
         })?;
@@ -124,6 +125,7 @@ impl Redis {
                 close: script!("close"),
             },
             store_clock: StoreClock { epoch: Instant::now(), offset_ms: AtomicI64::new(0) },
+            metrics,
             test_clock,
         };
         let mut line = redis.line().context("the line to Redis went down at once")?;
@@ -200,6 +202,7 @@ impl Redis {
             return Err(refusal(reply.0));
         }
         if reply.5 > 0 {
+            self.metrics.leases_reaped.inc_by(reply.5);
             debug!(room.code = %room.code, nodes = reply.5, "nodes that went silent were taken out of the count");
         }
         self.index(room, &reply).await?;
@@ -285,11 +288,25 @@ impl Redis {
     }
 
     /// Public rooms whose host is connected, most viewers first.
-    pub(super) async fn listed(&self) -> Result<Vec<(u64, RoomCode)>, LiveError> {
+    pub(super) async fn listed(&self) -> Result<Vec<RoomCode>, LiveError> {
         let mut command = redis::cmd("ZREVRANGE");
         command.arg(self.listed_key()).arg(0).arg(LIST_LENGTH - 1).arg("WITHSCORES");
-        let rooms: Vec<(String, f64)> = self.command(&command).await?;
-        Ok(rooms.into_iter().filter_map(|(code, viewers)| Some((viewers as u64, code.parse().ok()?))).collect())
+        let mut rooms: Vec<(String, f64)> = self.command(&command).await?;
+        rooms.sort_by(|(a, a_viewers), (b, b_viewers)| b_viewers.total_cmp(a_viewers).then_with(|| a.cmp(b)));
+        Ok(rooms.into_iter().filter_map(|(code, _)| code.parse().ok()).collect())
+    }
+
+    /// Keeps a list for those who turn its pages, on whichever node.
+    pub(super) async fn keep_list(&self, id: &str, list: &[RoomCode]) -> Result<(), LiveError> {
+        let codes: Vec<_> = list.iter().map(RoomCode::as_str).collect();
+        let mut command = redis::cmd("SET");
+        command.arg(self.list_key(id)).arg(codes.join(" ")).arg("EX").arg(LIST_KEPT.as_secs());
+        self.command::<()>(&command).await
+    }
+
+    pub(super) async fn kept_list(&self, id: &str) -> Result<Option<Vec<RoomCode>>, LiveError> {
+        let list: Option<String> = self.command(redis::cmd("GET").arg(self.list_key(id))).await?;
+        Ok(list.map(|codes| codes.split(' ').filter_map(|code| code.parse().ok()).collect()))
     }
 
     /// Keeps the two sets that find rooms without knowing their codes. They are hints: whoever reads one looks at the
@@ -332,7 +349,9 @@ impl Redis {
         let sent = Instant::now();
         match timeout(DEADLINE, call.invoke_async::<Reply>(&mut line)).await {
             Ok(Ok(reply)) => {
-                self.store_clock.heard(reply.1, sent.elapsed());
+                let round_trip = sent.elapsed();
+                self.metrics.redis_round_trip.observe(round_trip.as_secs_f64());
+                self.store_clock.heard(reply.1, round_trip);
                 Ok(reply)
             }
             Ok(Err(error)) => Err(self.unavailable(&error)),
@@ -369,6 +388,10 @@ impl Redis {
 
     fn expiring(&self) -> String {
         format!("{}:expiring", self.prefix)
+    }
+
+    fn list_key(&self, id: &str) -> String {
+        format!("{}:list:{id}", self.prefix)
     }
 
     fn listed_key(&self) -> String {

@@ -123,7 +123,7 @@ fn seek(position_ms: i64) -> Command {
 
 /// Waits until a member's newest frame says `text`.
 async fn sees(member: &mut Member, text: &str) {
-    let seen = member.frames.wait_for(|frame| frame.text.contains(text));
+    let seen = member.frames.wait_for(|shown| shown.frame.text.contains(text));
     tokio::time::timeout(Duration::from_secs(10), seen).await.expect("in time").expect("open");
 }
 
@@ -236,10 +236,18 @@ async fn the_public_list_has_rooms_with_a_host_most_viewers_first(bench: Bench) 
             sees(member, &format!(r#""viewers":{viewers}"#)).await;
         }
     }
-    let names = |page: Vec<(u64, RoomCode)>| page.iter().map(|(_, code)| code.to_string()).collect::<Vec<_>>();
-    let first = bench.live.listed(None, 2).await.expect("list");
-    let rest = bench.live.listed(first.last().copied(), 2).await.expect("list");
-    assert_eq!((names(first), names(rest)), (vec!["BBBBBB".into(), "CCCCCC".into()], vec!["AAAAAA".to_string()]));
+    let names = |page: &Page| page.rooms.iter().map(RoomCode::to_string).collect::<Vec<_>>();
+    let first = bench.live.list(None, 2).await.expect("list");
+    assert_eq!(names(&first), ["BBBBBB", "CCCCCC"]);
+    // While the page is turned, the last room becomes the first: it is still on the second page, and nothing is twice.
+    let room = bench.room("AAAAAA").await;
+    members.extend((0..9).map(|_| bench.live.join(&room, Role::Viewer).expect("joined")));
+    sees(members.last_mut().expect("joined"), r#""viewers":10"#).await;
+    let rest = bench.live.list(first.next.clone(), 2).await.expect("list");
+    assert_eq!((names(&rest), &rest.next), (vec!["AAAAAA".to_owned()], &None));
+    assert_eq!(names(&bench.live.list(None, 1).await.expect("list")), ["AAAAAA"]);
+    let unknown = Place { id: "unknown".into(), offset: 0 };
+    assert_eq!(bench.live.list(Some(unknown), 2).await, Err(ListError::Expired));
 }
 
 #[test]
@@ -291,7 +299,7 @@ fn whatever_happens_both_stores_make_the_same_frames() {
     let server = streamit_test_servers::Redis::start();
     let clock = Arc::new(AtomicI64::new(NOW));
     let config = config_of(&server);
-    let connected = Redis::connect(&config, GRACE, Some(reading(&clock)));
+    let connected = Redis::connect(&config, GRACE, Some(reading(&clock)), Arc::default());
     let (redis, _news) = runtime.block_on(connected).expect("connected");
     let closed: axum::extract::ws::Utf8Bytes = "CLOSED".into();
 

@@ -22,6 +22,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+use crate::telemetry::Metrics;
+
 /// How long anything may take before Redis counts as away.
 pub(super) const DEADLINE: Duration = Duration::from_millis(300);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
@@ -86,11 +88,15 @@ pub(super) struct Link {
     /// The channels this node wants: the truth, whatever the server or the library believe.
     wanted: Mutex<HashSet<Bytes>>,
     events: mpsc::UnboundedSender<Event>,
+    metrics: Arc<Metrics>,
 }
 
 impl Link {
     /// Checks the addresses; connects in the background from `keep` on.
-    pub(super) fn new(urls: &[String]) -> RedisResult<(Arc<Link>, mpsc::UnboundedReceiver<Event>)> {
+    pub(super) fn new(
+        urls: &[String],
+        metrics: Arc<Metrics>,
+    ) -> RedisResult<(Arc<Link>, mpsc::UnboundedReceiver<Event>)> {
         let servers = urls.iter().map(|url| connection_info(url)).collect::<RedisResult<_>>()?;
         let (events, inbox) = mpsc::unbounded_channel();
         let link = Link {
@@ -100,6 +106,7 @@ impl Link {
             doubted: Notify::new(),
             wanted: Mutex::default(),
             events,
+            metrics,
         };
         Ok((Arc::new(link), inbox))
     }
@@ -286,16 +293,20 @@ impl Link {
             }
             builder.build()?.get_async_connection().await.map(Line::Cluster)
         };
-        timeout(CONNECT_DEADLINE * 3, connecting)
-            .await
-            .unwrap_or_else(|_| Err(redis::RedisError::from((redis::ErrorKind::Io, "no answer in time"))))
+        let line = timeout(CONNECT_DEADLINE * 3, connecting).await.unwrap_or_else(|_| Err(no_answer()))?;
+        self.metrics.redis_connects.inc();
+        Ok(line)
     }
 }
 
 async fn subscribe(mut line: Line, channel: &[u8]) -> RedisResult<()> {
     let command = redis::cmd("SSUBSCRIBE").arg(channel).to_owned();
     let confirmed = timeout(CONNECT_DEADLINE, command.query_async::<Value>(&mut line)).await;
-    confirmed.unwrap_or_else(|_| Err(redis::RedisError::from((redis::ErrorKind::Io, "no answer in time")))).map(drop)
+    confirmed.unwrap_or_else(|_| Err(no_answer())).map(drop)
+}
+
+fn no_answer() -> redis::RedisError {
+    (redis::ErrorKind::Io, "no answer in time").into()
 }
 
 fn connection_info(url: &str) -> RedisResult<ConnectionInfo> {
