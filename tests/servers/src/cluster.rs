@@ -17,7 +17,8 @@ impl Cluster {
         let nodes: Vec<Redis> = (0..6)
             .map(|_| {
                 let bus = free_port().to_string();
-                Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"])
+                let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
+                Redis::with(&[&cluster[..], &["--repl-diskless-sync-delay", "0"]].concat())
             })
             .collect();
         let cluster = Cluster { nodes };
@@ -31,6 +32,11 @@ impl Cluster {
                 let info = node.ask("CLUSTER INFO").unwrap_or_default();
                 info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:6")
             }) && cluster.masters().len() == 3
+        });
+        // A replica that has not had its first copy cannot take over.
+        cluster.wait_until("every replica has its copy", |cluster| {
+            let replicas = cluster.nodes.iter().filter_map(|node| node.ask("INFO replication"));
+            replicas.filter(|info| info.contains("master_link_status:up")).count() == 3
         });
         cluster
     }

@@ -18,7 +18,7 @@ use redis::{
 };
 use tokio::{
     sync::{Notify, mpsc},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
 
@@ -31,6 +31,9 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 /// A line that says nothing is asked this often whether it lives; the library itself never finds out.
 const PING_EVERY: Duration = Duration::from_secs(2);
 const MISSED_PINGS: u32 = 2;
+
+/// Two failed commands within this are no accident.
+const DOUBTS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Between two tries to connect: short, since everyone waits; never the same, since every node tries.
 const RETRY: Duration = Duration::from_millis(100);
@@ -85,6 +88,8 @@ pub(super) struct Link {
     subscriptions: RwLock<Option<Line>>,
     /// Somebody saw the command line fail.
     doubted: Notify,
+    /// A cluster was found to have changed.
+    reshaped: Notify,
     /// The channels this node wants: the truth, whatever the server or the library believe.
     wanted: Mutex<HashSet<Bytes>>,
     events: mpsc::UnboundedSender<Event>,
@@ -104,6 +109,7 @@ impl Link {
             commands: RwLock::default(),
             subscriptions: RwLock::default(),
             doubted: Notify::new(),
+            reshaped: Notify::new(),
             wanted: Mutex::default(),
             events,
             metrics,
@@ -164,8 +170,12 @@ impl Link {
         loop {
             let up = self.commands();
             if let Some(line) = up {
-                self.until_dead(line, true).await;
+                let is_cluster = matches!(line, Line::Cluster(_));
+                self.until_dead(line, &self.doubted).await;
                 warn!("the line to redis is down");
+                if is_cluster {
+                    self.reshaped.notify_one();
+                }
                 *self.commands.write().unwrap_or_else(PoisonError::into_inner) = None;
             }
             match self.open(None).await {
@@ -190,7 +200,7 @@ impl Link {
             let subscribing = tokio::spawn(self.clone().subscribe_to_all(line.clone()));
             tokio::select! {
                 () = self.pump(&mut inbox, &line) => {}
-                () = self.until_dead(line.clone(), false) => {}
+                () = self.until_dead(line.clone(), &self.reshaped) => {}
             }
             subscribing.abort();
             warn!("the subscriptions are down");
@@ -250,17 +260,20 @@ impl Link {
         }
     }
 
-    /// Returns when a line has missed too many pings.
-    async fn until_dead(&self, mut line: Line, is_commands: bool) {
+    /// Returns when a line has missed too many pings, or has been doubted too often.
+    async fn until_dead(&self, mut line: Line, doubted: &Notify) {
         let mut missed = 0;
+        let mut last_doubt: Option<Instant> = None;
         while missed < MISSED_PINGS {
-            let doubted = async {
-                match is_commands {
-                    true => self.doubted.notified().await,
-                    false => std::future::pending().await,
+            let is_doubted = timeout(PING_EVERY, doubted.notified()).await.is_ok();
+            // A cluster answers a ping from any of its servers, also when the one that is needed is gone: what counts is
+            // that commands fail, again and again.
+            if is_doubted && matches!(line, Line::Cluster(_)) {
+                let again = last_doubt.replace(Instant::now()).is_some_and(|last| last.elapsed() < DOUBTS_WITHIN);
+                if again || std::ptr::eq(doubted, &self.reshaped) {
+                    return;
                 }
-            };
-            let is_doubted = timeout(PING_EVERY, doubted).await.is_ok();
+            }
             match timeout(DEADLINE * 2, redis::cmd("PING").query_async::<Value>(&mut line)).await {
                 Ok(Ok(_)) => missed = 0,
                 Ok(Err(error)) if error.is_unrecoverable_error() || error.is_io_error() => return,
