@@ -125,3 +125,25 @@ async fn the_operators_listener_has_metrics_and_health() {
     }
     assert_eq!(app.get("/metrics").await.status.as_u16(), 404, "not on the public listener");
 }
+
+#[test]
+fn the_cluster_example_is_valid_and_shows_no_password() {
+    let mut app = App::prepare(BUNDLED);
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/cluster.toml");
+    fs::copy(example, app.path("config/cluster.toml")).unwrap();
+    let check = ["config", "check", "config/cluster.toml"];
+    let missing = app.streamit(&check).output().unwrap();
+    assert_eq!(missing.status.code(), Some(2));
+    for name in ["DATABASE_URL", "REDIS_URL"] {
+        assert!(stderr(&missing).contains(&format!("the environment has no `{name}`")), "{}", stderr(&missing));
+    }
+    app.set_env("DATABASE_URL", "postgres://ann:hunter2@db/streamit");
+    app.set_env("REDIS_URL", "rediss://:hunter2@redis:6379");
+    let output = app.streamit(&check).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("store = \"redis\"") && !stdout(&output).contains("hunter2"),
+        "{}",
+        stdout(&output)
+    );
+}

@@ -88,7 +88,7 @@ pub(super) struct Link {
     subscriptions: RwLock<Option<Line>>,
     /// Somebody saw the command line fail.
     doubted: Notify,
-    /// A cluster was found to have changed.
+    /// The subscriptions are not what they should be, though the line lives: a cluster changed, or a channel was refused.
     reshaped: Notify,
     /// The channels this node wants: the truth, whatever the server or the library believe.
     wanted: Mutex<HashSet<Bytes>>,
@@ -152,7 +152,10 @@ impl Link {
         let is_new = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(channel.clone());
         let line = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner).clone();
         match line {
-            Some(line) if is_new => subscribe(line, &channel).await,
+            Some(line) if is_new => subscribe(line, &channel).await.inspect_err(|_| {
+                // Not confirmed: the next who wants it asks again.
+                self.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&channel);
+            }),
             _ => Ok(()),
         }
     }
@@ -215,7 +218,7 @@ impl Link {
         let failed = futures_util::future::join_all(all).await.into_iter().filter(Result::is_err).count();
         if failed > 0 {
             warn!(failed, "some channels could not be subscribed to; the line is rebuilt");
-            *self.subscriptions.write().unwrap_or_else(PoisonError::into_inner) = None;
+            self.reshaped.notify_one();
             return;
         }
         let _ = self.events.send(Event::Reread);
@@ -266,11 +269,14 @@ impl Link {
         let mut last_doubt: Option<Instant> = None;
         while missed < MISSED_PINGS {
             let is_doubted = timeout(PING_EVERY, doubted.notified()).await.is_ok();
+            if is_doubted && std::ptr::eq(doubted, &self.reshaped) {
+                return;
+            }
             // A cluster answers a ping from any of its servers, also when the one that is needed is gone: what counts is
             // that commands fail, again and again.
             if is_doubted && matches!(line, Line::Cluster(_)) {
                 let again = last_doubt.replace(Instant::now()).is_some_and(|last| last.elapsed() < DOUBTS_WITHIN);
-                if again || std::ptr::eq(doubted, &self.reshaped) {
+                if again {
                     return;
                 }
             }
