@@ -84,6 +84,8 @@ pub struct Redis {
     pub url: RedisUrls,
     #[serde(deserialize_with = "key_prefix")]
     pub prefix: String,
+    #[serde(deserialize_with = "between::<_, 1, 86_400>")]
+    pub away_secs: u64,
 }
 
 /// One server, or some of a cluster's.
@@ -211,7 +213,7 @@ impl Default for Database {
 
 impl Default for Redis {
     fn default() -> Self {
-        Redis { url: RedisUrls(vec!["redis://127.0.0.1:6379".into()]), prefix: "streamit".into() }
+        Redis { url: RedisUrls(vec!["redis://127.0.0.1:6379".into()]), prefix: "streamit".into(), away_secs: 60 }
     }
 }
 

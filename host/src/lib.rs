@@ -115,6 +115,7 @@ impl Node {
         let rooms = Rooms::open(&config.database.url).await?;
         let host_grace = Duration::from_secs(config.rooms.host_grace_secs);
         let max_viewers = config.rooms.max_viewers;
+        let away_limit = Duration::from_secs(config.live.redis.away_secs);
         let live = match config.live.store {
             LiveStore::Memory => Live::in_memory(host_grace, max_viewers, live::system_clock(), metrics.clone()),
             LiveStore::Redis => {
@@ -136,7 +137,7 @@ impl Node {
         let creations = Arc::new(PerAddress::new(config.rooms.create_per_minute));
         let state = AppState { config, providers, lobby: lobby.clone(), sessions, metrics, creations };
 
-        tracker.spawn(lobby.clone().keep(stop.clone()));
+        tracker.spawn(lobby.clone().keep(away_limit, stop.clone()));
         tracker.spawn(lobby.sweep(stop.clone()));
         let mut admin_address = None;
         if let Some(listener) = listeners.admin {

@@ -2,7 +2,10 @@
 //!
 //! The database always comes first: what people are told has been stored.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -110,7 +113,9 @@ impl Lobby {
     }
 
     /// Keeps this node's rooms alive in the store, and mends what a store that was away or emptied has lost, until `stop`.
-    pub async fn keep(self, stop: CancellationToken) {
+    /// A node that is without its store for longer than `away_limit` sends its people elsewhere.
+    pub async fn keep(self, away_limit: Duration, stop: CancellationToken) {
+        let mut up_at = Instant::now();
         loop {
             let [share] = random_bytes();
             let pause = HEARTBEAT.mul_f64(0.8 + 0.4 * f64::from(share) / 255.0);
@@ -123,6 +128,10 @@ impl Lobby {
             if stop.run_until_cancelled(waited).await.is_none() {
                 return;
             }
+            if self.live.is_up() {
+                up_at = Instant::now();
+            }
+            self.live.set_cut_off(up_at.elapsed() > away_limit);
             let beats = self.live.visited().into_iter().map(|room| self.beat(room));
             futures_util::stream::iter(beats).for_each_concurrent(BEATS_AT_ONCE, |beat| beat).await;
             self.live.forget_empty().await;

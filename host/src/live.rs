@@ -60,6 +60,8 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// Rooms should be looked after now, not at the next heartbeat.
     trouble: Notify,
+    /// The store has been away for too long: whoever is here had better be elsewhere.
+    is_cut_off: watch::Sender<bool>,
 }
 
 /// Where the truth is. The methods are the seam: both sides pass the same tests.
@@ -185,7 +187,14 @@ impl Live {
     }
 
     fn new(store: Store, max_viewers: u64, metrics: Arc<Metrics>) -> Live {
-        Live(Arc::new(Shared { store, rooms: RwLock::default(), max_viewers, metrics, trouble: Notify::new() }))
+        Live(Arc::new(Shared {
+            store,
+            rooms: RwLock::default(),
+            max_viewers,
+            metrics,
+            trouble: Notify::new(),
+            is_cut_off: watch::Sender::new(false),
+        }))
     }
 
     /// The store's clock: what clients estimate with PING.
@@ -202,6 +211,16 @@ impl Live {
             Store::Memory(_) => true,
             Store::Redis(redis) => redis.is_up(),
         }
+    }
+
+    /// Whether the store has been away for too long, now and whenever that changes.
+    pub fn cut_off(&self) -> watch::Receiver<bool> {
+        self.0.is_cut_off.subscribe()
+    }
+
+    /// Says whether the store has been away for too long.
+    pub fn set_cut_off(&self, is_cut_off: bool) {
+        self.0.is_cut_off.send_if_modified(|known| std::mem::replace(known, is_cut_off) != is_cut_off);
     }
 
     /// Brings a stored room to life, or takes over its newer source.

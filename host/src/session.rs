@@ -141,6 +141,7 @@ impl<'a> Session<'a> {
         }
         member.frames.mark_changed();
         let stop = self.shared.stop.clone();
+        let mut cut_off = self.shared.live.cut_off();
         let ping_every = Duration::from_secs(self.shared.limits.ping_secs);
         let silence = Duration::from_secs(self.shared.limits.silence_secs);
         let mut next_ping = Instant::now() + ping_every;
@@ -165,6 +166,10 @@ impl<'a> Session<'a> {
                     } else {
                         Ok(())
                     }
+                }
+                // The answer of `wait_for` holds a lock: only whether it came may leave this branch.
+                true = async { cut_off.wait_for(|is_cut_off| *is_cut_off).await.is_ok() } => {
+                    Err(spread(close::LIVE_UNAVAILABLE, "the live store has been away for too long").await)
                 }
                 () = stop.cancelled() => Err(drain().await),
             };
@@ -281,11 +286,15 @@ impl<'a> Session<'a> {
     }
 }
 
-/// A share of the drain time, so that a node's sockets end one after another.
 async fn drain() -> End {
+    spread(close::RESTARTING, "the node is restarting").await
+}
+
+/// Waits for a share of the drain time, so that a node's sockets end one after another.
+async fn spread(code: u16, reason: &'static str) -> End {
     let [share] = random_bytes();
     sleep(DRAIN.mul_f64(f64::from(share) / 255.0)).await;
-    End::Close(close::RESTARTING, "the node is restarting")
+    End::Close(code, reason)
 }
 
 /// A frame that cannot be read ends the socket, with the reason where the peer can hear it.

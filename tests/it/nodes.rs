@@ -150,7 +150,7 @@ async fn orders_from_two_tabs_at_once_end_in_one_order_for_all() {
     let [first, second] = &mut tabs;
     let noise = async {
         let mut stranger = b.viewer(&room).await;
-        for n in 0..2_000 {
+        for n in 0..10_000 {
             let kind = ["PLAY", "PAUSE", "SEEK", "PROGRESS"][n % 4];
             stranger.send(json!({ "type": kind, "position_ms": 666 })).await;
         }
@@ -185,6 +185,33 @@ async fn orders_from_two_tabs_at_once_end_in_one_order_for_all() {
 }
 
 #[tokio::test]
+async fn an_order_on_its_way_while_the_source_changes_ends_the_same_for_all() {
+    let limits = "[limits]\nmessages_per_sec = 10000\nmessages_burst = 100000";
+    let shared = Nodes::with(2, 300, limits).await;
+    let [a, b] = shared.nodes.as_slice() else { unreachable!() };
+    let room = a.room().await;
+    let mut ann = a.host(&room).await;
+    let mut ben = b.viewer(&room).await;
+    let orders = async {
+        for n in 0..200 {
+            ann.send(json!({ "type": "PLAY", "position_ms": 1_000_000 + n })).await;
+        }
+        ann.ping().await;
+    };
+    let path = format!("/api/v1/rooms/{}/source", room.code);
+    let change = b.request(Method::PUT, &path, Some(&room.key), Some(episode()));
+    let ((), changed) = tokio::join!(orders, change);
+    assert_eq!(changed.status.as_u16(), 200, "{changed:?}");
+    let truth = a.view(&room).await;
+    assert_eq!(truth["source"]["provider"], "vidking");
+    for member in [&mut ann, &mut ben] {
+        let state = member.sees(|s| version(s) >= truth["playback"]["version"].as_i64().unwrap()).await;
+        assert_eq!(state["room"]["source"], episode());
+        assert_eq!(state["playback"]["position_ms"], truth["playback"]["position_ms"]);
+    }
+}
+
+#[tokio::test]
 async fn a_room_without_its_host_is_closed_once_and_for_everyone() {
     let shared = Nodes::with(3, 1, "").await;
     let [a, b, c] = shared.nodes.as_slice() else { unreachable!() };
@@ -204,6 +231,22 @@ async fn a_room_without_its_host_is_closed_once_and_for_everyone() {
     assert_eq!(closings, 2, "one node closed each");
     assert_eq!(shared.keys(), "*0\r\n");
     assert_eq!(shared.redis.ask("ZCARD streamit:expiring").as_deref(), Some(":0\r\n"));
+}
+
+#[tokio::test]
+async fn a_node_without_its_redis_for_too_long_sends_its_people_elsewhere() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let config = config(&redis.url(), &postgres.url(), 300, "").replace("[live.redis]", "[live.redis]\naway_secs = 1");
+    let app = App::with(&config).await;
+    let (room, mut ann, mut ben) = app.room_of_two().await;
+    redis.freeze();
+    let ((ann_code, _), (ben_code, _)) = tokio::join!(ann.is_closed(), ben.is_closed());
+    assert_eq!((ann_code, ben_code), (4503, 4503));
+    let refused = Member::connect(&app, &room.code, None).await.err().unwrap();
+    assert_eq!((refused.status.as_u16(), &refused.problem["code"]), (503, &json!("unavailable")));
+    redis.thaw();
+    until(|| async { Member::connect(&app, &room.code, None).await.is_ok() }).await;
+    app.host(&room).await;
 }
 
 /// Waits until it is so.
@@ -560,4 +603,22 @@ async fn what_redis_adds_to_an_orders_way_is_measured() {
         medians.push(times[50]);
     }
     println!("redis adds {:.2} ms (debug build)", medians[1] - medians[0]);
+
+    // One round trip and one publish per order; what is on top are heartbeats.
+    let calls = |command: &str| -> u64 {
+        let stats = shared.redis.ask("INFO commandstats").unwrap();
+        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.unwrap().split(',').next().unwrap().parse().unwrap()
+    };
+    let room = shared.nodes[0].room().await;
+    let mut ann = shared.nodes[0].host(&room).await;
+    ann.sees(|s| s["presence"]["viewers"] == 1).await;
+    let (scripts, publishes) = (calls("evalsha"), calls("spublish"));
+    for n in 1..=100 {
+        ann.seek(n * 1_000).await;
+    }
+    ann.ping().await;
+    let (scripts, publishes) = (calls("evalsha") - scripts, calls("spublish") - publishes);
+    println!("100 orders: {scripts} scripts, {publishes} publishes");
+    assert!(publishes == 100 && (100..120).contains(&scripts), "{scripts} scripts, {publishes} publishes");
 }

@@ -34,6 +34,9 @@ pub(super) async fn upgrade(
         let detail = "this page's origin is not this server's; the operator can allow it in server.allowed_origins";
         return Err(Error::new(ErrorCode::ForeignOrigin, detail));
     }
+    if *lobby.live.cut_off().borrow() {
+        return Err(Error::new(ErrorCode::Unavailable, "this node has lost its live store; another one may have it"));
+    }
     let room = lobby.enter(code).await?;
     let upgrade = upgrade.map_err(|rejection| Error::new(ErrorCode::UpgradeRequired, rejection.body_text()))?;
     if room.members_here() >= config.rooms.max_viewers {
