@@ -39,7 +39,8 @@ impl Bench {
 
     async fn in_cluster(cluster: &streamit_test_servers::Cluster, prefix: &str) -> Bench {
         let (clock, metrics) = (Arc::new(AtomicI64::new(NOW)), Arc::<Metrics>::default());
-        let config = config::Redis { url: config::RedisUrls(cluster.urls()), prefix: prefix.into() };
+        let config =
+            config::Redis { url: config::RedisUrls(cluster.urls()), prefix: prefix.into(), ..config::Redis::default() };
         let live = Live::in_redis(&config, GRACE, 100, Some(reading(&clock)), metrics.clone()).await;
         Bench { live: live.expect("connected"), clock, metrics, _server: None }
     }
