@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt::Write};
 
 use axum::extract::ws::Utf8Bytes;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     playback::{Command, PlaybackState, Report},
@@ -47,8 +47,6 @@ pub struct BadMessage(pub String);
 struct Kind<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(flatten)]
-    _rest: IgnoredAny,
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,7 @@ const TICK_MS = 250;
 /** A leading player says where it really is: it may have buffered. */
 const PROGRESS_EVERY_MS = 5000;
 const SOURCE_RETRY_MS = [1000, 2000, 5000, 15_000, 60_000];
+const PASSING_MS = 6000;
 /** An order of one's own comes back as a STATE within this time. */
 const OWN_ORDER_MS = 2000;
 
@@ -78,7 +79,7 @@ function join() {
   });
   connection.addEventListener("state", ({ detail }) => applyState(detail));
   connection.addEventListener("closed", ({ detail }) => ended(detail));
-  connection.addEventListener("error", ({ detail }) => notice(detail.message));
+  connection.addEventListener("error", ({ detail }) => passingNotice(detail.message));
   connection.open();
   setInterval(tick, TICK_MS);
 }
@@ -243,7 +244,7 @@ function order(type, seconds) {
   saidProgressAt = orderedAt;
   if (mounted?.follower) mounted.follower.isLeader = true;
   const message = seconds === undefined ? { type } : { type, ...report(seconds) };
-  if (!connection.send(message)) notice("Not connected: this was not sent. Try again when the line is back.");
+  if (!connection.send(message)) passingNotice("Not connected: this was not sent. Try again when the line is back.");
 }
 
 const here = () => positionAt(state.playback, clock.now());
@@ -367,9 +368,18 @@ function cover(text, part = null) {
   for (const id of ["enter", "unblock", "home-link"]) $(id).hidden = id !== part;
 }
 
+let noticeTimer = null;
+
 function notice(text) {
+  clearTimeout(noticeTimer);
   $("notice").textContent = text;
   $("notice").hidden = !text;
+}
+
+/** What was true of one moment is not left standing. */
+function passingNotice(text) {
+  notice(text);
+  noticeTimer = setTimeout(() => notice(""), PASSING_MS);
 }
 
 function showTitle({ title, source }) {

@@ -17,7 +17,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub(crate) use build::artifacts;
+use build::artifacts;
 pub(crate) use member::Member;
 
 /// Nothing in a scene takes this long, unless it never happens.

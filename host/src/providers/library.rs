@@ -61,7 +61,11 @@ impl fmt::Display for CallError {
 impl Library {
     /// Loads the file at `path`, which was read and checked before: its constructors run now.
     pub(super) fn open(path: &Path, provider: &str) -> Result<Library, String> {
-        let library = open_for_good(path).map_err(|error| format!("the system's loader refused it: {error}"))?;
+        let library = open_for_good(path).map_err(|error| {
+            // The reason is published, and where the private copy lies is nobody's business.
+            let reason = error.to_string().replace(&path.display().to_string(), "it");
+            format!("the system's loader refused it: {reason}")
+        })?;
         // SAFETY: the symbol is of this type by the ABI, whose major version is in its name.
         let table = unsafe { library.get::<*const StreamitProviderV1>("streamit_provider_v1") }
             .map_err(|error| format!("no symbol streamit_provider_v1: {error}"))?;
