@@ -148,8 +148,10 @@ fn install_needed() -> anyhow::Result<()> {
         .filter(|(programs, _)| !programs.iter().any(|program| is_installed(program)))
         .map(|(_, package)| package)
         .collect();
-    // Debian keeps its server's programs out of PATH.
-    if !is_installed("initdb") && !Path::new("/usr/lib/postgresql").is_dir() {
+    // Debian keeps its server's programs out of PATH, in a folder per version.
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let is_in_a_version = versions.map(|version| version.path().join("bin/initdb")).any(|initdb| initdb.is_file());
+    if !is_in_a_version && !is_installed("initdb") {
         missing.push("postgresql");
     }
     if missing.is_empty() {
