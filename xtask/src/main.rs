@@ -131,7 +131,9 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
     install_needed()?;
     println!("Building the workspace and its tests (the first time takes some minutes) …");
     succeed(&mut cargo(["build", "--workspace"]))?;
-    succeed(cargo(["test", "--workspace"]).args(arguments))
+    // What the scenes measure is worth reading, also when they pass.
+    let shown = ["--".to_owned(), "--show-output".to_owned()];
+    succeed(cargo(["test", "--workspace"]).args(if arguments.is_empty() { &shown } else { arguments }))
 }
 
 /// The programs that the tests start or drive, and the Debian packages they are in.
