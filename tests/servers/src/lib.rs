@@ -36,6 +36,13 @@ impl Redis {
         let port = free_port();
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let mut redis = Redis { port, folder: tempfile::tempdir().unwrap(), process: None, arguments };
+        // Between finding a free port and listening on it somebody else may take it.
+        for _ in 0..4 {
+            if redis.try_launch() {
+                return redis;
+            }
+            redis.port = free_port();
+        }
         redis.launch();
         redis
     }
@@ -50,6 +57,11 @@ impl Redis {
 
     /// Starts it, empty, at the address it has always had.
     pub fn launch(&mut self) {
+        assert!(self.try_launch(), "redis-server ended at once; is its port taken?");
+    }
+
+    /// Whether it answers; if not, it has ended.
+    fn try_launch(&mut self) -> bool {
         let process = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"])
             .args(["--port", &self.port.to_string(), "--dir", &self.folder.path().display().to_string()])
@@ -60,9 +72,13 @@ impl Redis {
         self.process = Some(process);
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.ask("PING").as_deref() != Some("+PONG\r\n") {
+            if self.process.as_mut().is_some_and(|process| process.try_wait().is_ok_and(|ended| ended.is_some())) {
+                return false;
+            }
             assert!(Instant::now() < deadline, "redis-server does not answer");
             thread::sleep(Duration::from_millis(5));
         }
+        true
     }
 
     /// Ends it at once; everything in it is lost.

@@ -29,6 +29,13 @@ impl Postgres {
         run(program("initdb")
             .args(["--auth=trust", "--username=streamit", "--no-sync", "--encoding=UTF8", "-D"])
             .arg(data));
+        // Between finding a free port and listening on it somebody else may take it.
+        for _ in 0..4 {
+            if postgres.try_launch() {
+                return postgres;
+            }
+            postgres.port = free_port();
+        }
         postgres.launch();
         postgres
     }
@@ -39,6 +46,11 @@ impl Postgres {
 
     /// Starts it with what it had, at the address it has always had.
     pub fn launch(&mut self) {
+        assert!(self.try_launch(), "postgres ended at once; is its port taken?");
+    }
+
+    /// Whether it accepts connections; if not, it has ended.
+    fn try_launch(&mut self) -> bool {
         let process = program("postgres")
             .args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"])
             .args(["-c", "unix_socket_directories=", "-D"])
@@ -52,9 +64,13 @@ impl Postgres {
         let is_ready =
             || program("pg_isready").args(["-q", "-h", "127.0.0.1", "-p", &port]).status().unwrap().success();
         while !is_ready() {
+            if self.process.as_mut().is_some_and(|process| process.try_wait().is_ok_and(|ended| ended.is_some())) {
+                return false;
+            }
             assert!(Instant::now() < deadline, "postgres does not accept connections");
             thread::sleep(Duration::from_millis(20));
         }
+        true
     }
 
     /// Ends it at once; what was committed stays.
