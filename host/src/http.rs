@@ -16,21 +16,20 @@ use axum::{
     handler::HandlerWithoutStateExt,
     http::{HeaderName, HeaderValue, Method, header},
     response::Response,
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use tower_http::{
     cors::CorsLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     services::ServeDir,
-    set_header::SetResponseHeaderLayer,
+    set_header::{SetResponseHeader, SetResponseHeaderLayer},
     trace::TraceLayer,
 };
 use tracing::{Span, debug, info_span};
 
 pub use self::admin::admin_router;
 use crate::{
-    config::Config, lifecycle::Lobby, limit::PerAddress, live::Live, providers::Providers, rooms::Rooms,
-    session::Sessions, telemetry::Metrics,
+    config::Config, lifecycle::Lobby, limit::PerAddress, providers::Providers, session::Sessions, telemetry::Metrics,
 };
 
 /// The largest request body; the longest identity with its title is a tenth of it.
@@ -49,18 +48,6 @@ pub struct AppState {
     pub creations: Arc<PerAddress>,
 }
 
-impl FromRef<AppState> for Live {
-    fn from_ref(state: &AppState) -> Live {
-        state.lobby.live.clone()
-    }
-}
-
-impl FromRef<AppState> for Rooms {
-    fn from_ref(state: &AppState) -> Rooms {
-        state.lobby.rooms.clone()
-    }
-}
-
 /// The public listener's routes.
 pub fn router(state: AppState) -> Router {
     let mut router = Router::new()
@@ -70,7 +57,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v1/providers/{id}/resolve", post(providers::resolve))
         .route("/api/v1/rooms", get(rooms::list).post(rooms::create))
         .route("/api/v1/rooms/{code}", get(rooms::show).delete(rooms::close))
-        .route("/api/v1/rooms/{code}/source", axum::routing::put(rooms::set_source))
+        .route("/api/v1/rooms/{code}/source", put(rooms::set_source))
         .route("/api/v1/openapi.json", get(web::openapi))
         .route("/api/v1/asyncapi.json", get(web::asyncapi))
         .route("/ws/v1/rooms/{code}", get(socket::upgrade))
@@ -88,8 +75,8 @@ pub fn router(state: AppState) -> Router {
         // Whatever lies there is played, never run: a page among the files gets no rights on this origin.
         let inert =
             HeaderValue::from_static("sandbox; default-src 'none'; media-src 'self'; style-src 'unsafe-inline'");
-        let inert = SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, inert);
-        router = router.nest_service("/media", tower_layer(inert, files));
+        let inert = SetResponseHeader::overriding(files, header::CONTENT_SECURITY_POLICY, inert);
+        router = router.nest_service("/media", inert);
     }
     let allowed = state.config.server.allowed_origins.iter().filter_map(|origin| origin.parse().ok());
     let cors = CorsLayer::new()
@@ -108,10 +95,6 @@ pub fn router(state: AppState) -> Router {
         .layer(PropagateRequestIdLayer::new(REQUEST_ID.clone()))
         .layer(SetRequestIdLayer::new(REQUEST_ID.clone(), MakeRequestUuid))
         .with_state(state)
-}
-
-fn tower_layer<S, L: tower_layer::Layer<S>>(layer: L, service: S) -> L::Service {
-    layer.layer(service)
 }
 
 fn fixed(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use crate::{
     live::{Live, LiveError, LiveRoom},
     protocol::CloseReason,
-    rooms::{HostKey, NewRoom, Room, RoomCode, RoomError, Rooms, Source, random_bytes},
+    rooms::{HostKey, NewRoom, Room, RoomCode, RoomError, Rooms, Source, random_share},
 };
 
 /// How often a node says that its members are still here, give or take a fifth: three times within a lease.
@@ -117,12 +117,11 @@ impl Lobby {
     pub async fn keep(self, away_limit: Duration, stop: CancellationToken) {
         let mut up_at = Instant::now();
         loop {
-            let [share] = random_bytes();
-            let pause = HEARTBEAT.mul_f64(0.8 + 0.4 * f64::from(share) / 255.0);
+            let pause = HEARTBEAT.mul_f64(0.8 + 0.4 * random_share());
             let waited = async {
                 // Trouble comes in crowds of rooms and nodes: a breath collects the one and parts the other.
                 if tokio::time::timeout(pause, self.live.troubled()).await.is_ok() {
-                    tokio::time::sleep(BREATH.mul_f64(f64::from(share) / 255.0)).await;
+                    tokio::time::sleep(BREATH.mul_f64(random_share())).await;
                 }
             };
             if stop.run_until_cancelled(waited).await.is_none() {

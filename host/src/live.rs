@@ -434,15 +434,12 @@ impl Live {
 
     /// Tells the store that this node's members of a room are still here, and learns whatever was missed.
     pub async fn beat(&self, room: &Arc<LiveRoom>) -> Result<(), LiveError> {
+        // Members leave memory by themselves: it has no leases.
+        if let Store::Memory(_) = &self.0.store {
+            return Ok(());
+        }
         let counts = room.here().counts;
-        let frame = match &self.0.store {
-            // Members leave memory by themselves: it has no leases.
-            Store::Memory(_) => return Ok(()),
-            Store::Redis(redis) => {
-                redis.subscribe(room.code).await?;
-                redis.presence(&room.record(), counts).await?
-            }
-        };
+        let frame = self.tell(room, counts).await?;
         self.0.metrics.presence_told.inc();
         self.publish(room, frame);
         Ok(())

@@ -239,6 +239,12 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// A number from 0 to 1: what parts those who would otherwise all act at the same moment.
+pub(crate) fn random_share() -> f64 {
+    let [byte] = random_bytes();
+    f64::from(byte) / 255.0
+}
+
 /// A row as it is stored; `Room::try_from` makes it a room.
 #[derive(FromRow)]
 struct Row {

@@ -18,7 +18,7 @@ use crate::{
     limit::Bucket,
     live::{JoinError, Live, LiveError, LiveRoom, Member, Shown},
     protocol::{BadMessage, ClientMessage, ErrorCode, PROTOCOL, Role, ServerMessage, You, close},
-    rooms::{hex, random_bytes},
+    rooms::{hex, random_bytes, random_share},
     telemetry::{Closed, Metrics},
 };
 
@@ -292,8 +292,7 @@ async fn drain() -> End {
 
 /// Waits for a share of the drain time, so that a node's sockets end one after another.
 async fn spread(code: u16, reason: &'static str) -> End {
-    let [share] = random_bytes();
-    sleep(DRAIN.mul_f64(f64::from(share) / 255.0)).await;
+    sleep(DRAIN.mul_f64(random_share())).await;
     End::Close(code, reason)
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
-use redis::{Script, ScriptInvocation, ToRedisArgs};
+use redis::{RedisResult, Script, ScriptInvocation, ToRedisArgs};
 use tokio::{sync::mpsc, time::timeout};
 use tracing::debug;
 
@@ -347,24 +347,21 @@ impl Redis {
     async fn run(&self, call: &ScriptInvocation<'_>) -> Result<Reply, LiveError> {
         let mut line = self.line()?;
         let sent = Instant::now();
-        match timeout(DEADLINE, call.invoke_async::<Reply>(&mut line)).await {
-            Ok(Ok(reply)) => {
-                let round_trip = sent.elapsed();
-                self.metrics.redis_round_trip.observe(round_trip.as_secs_f64());
-                self.store_clock.heard(reply.1, round_trip);
-                Ok(reply)
-            }
-            Ok(Err(error)) => Err(self.unavailable(&error)),
-            Err(_) => {
-                self.link.doubt();
-                Err(LiveError::Unavailable("no answer in time".into()))
-            }
-        }
+        let reply: Reply = self.in_time(call.invoke_async(&mut line)).await?;
+        let round_trip = sent.elapsed();
+        self.metrics.redis_round_trip.observe(round_trip.as_secs_f64());
+        self.store_clock.heard(reply.1, round_trip);
+        Ok(reply)
     }
 
     async fn command<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LiveError> {
         let mut line = self.line()?;
-        match timeout(DEADLINE, command.query_async(&mut line)).await {
+        self.in_time(command.query_async(&mut line)).await
+    }
+
+    /// The answer, if it comes before the deadline; otherwise somebody has to look at the line.
+    async fn in_time<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> Result<T, LiveError> {
+        match timeout(DEADLINE, answer).await {
             Ok(answer) => answer.map_err(|error| self.unavailable(&error)),
             Err(_) => {
                 self.link.doubt();

@@ -85,9 +85,9 @@ pub(super) fn load(
     let deadline = Duration::from_millis(settings.call_timeout_ms);
     let (manifest, config) = (description.manifest.clone(), settings.config.clone());
     let prepare_places = places.clone();
-    let prepare = move || prepare(&copy, &manifest, &config, &prepare_places).map(|instance| (instance, ()));
+    let prepare = move || prepare(&copy, &manifest, &config, &prepare_places);
     match Worker::start(id, deadline, PREPARE_DEADLINE, prepare) {
-        Ok((worker, ())) => Ok(Loaded { description, places, worker }),
+        Ok(worker) => Ok(Loaded { description, places, worker }),
         Err(StartError::Refused(reason)) => Err(refused(reason)),
         Err(StartError::Hung) => {
             let secs = PREPARE_DEADLINE.as_secs();

@@ -41,12 +41,12 @@ pub(super) enum NoAnswer {
 
 impl Worker {
     /// Starts the thread. `prepare` runs on it and makes the instance: it may hang as well as any call.
-    pub(super) fn start<T: Send + 'static>(
+    pub(super) fn start(
         name: &str,
         deadline: Duration,
         prepare_deadline: Duration,
-        prepare: impl FnOnce() -> Result<(Instance, T), String> + Send + 'static,
-    ) -> Result<(Worker, T), StartError> {
+        prepare: impl FnOnce() -> Result<Instance, String> + Send + 'static,
+    ) -> Result<Worker, StartError> {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (prepared, outcome) = mpsc::sync_channel(1);
         let running_since = Arc::new(AtomicU64::new(0));
@@ -54,8 +54,8 @@ impl Worker {
         let running = running_since.clone();
         let body = move || {
             let instance = match prepare() {
-                Ok((instance, extra)) => {
-                    let _ = prepared.send(Ok(extra));
+                Ok(instance) => {
+                    let _ = prepared.send(Ok(()));
                     instance
                 }
                 Err(reason) => {
@@ -78,7 +78,7 @@ impl Worker {
             .spawn(body)
             .map_err(|error| StartError::Refused(format!("no thread for it: {error}")))?;
         match outcome.recv_timeout(prepare_deadline) {
-            Ok(Ok(extra)) => Ok((Worker { jobs, running_since, epoch, deadline }, extra)),
+            Ok(Ok(())) => Ok(Worker { jobs, running_since, epoch, deadline }),
             Ok(Err(reason)) => Err(StartError::Refused(reason)),
             Err(mpsc::RecvTimeoutError::Timeout) => Err(StartError::Hung),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(StartError::Refused("its thread ended".into())),

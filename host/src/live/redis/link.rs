@@ -22,7 +22,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::telemetry::Metrics;
+use crate::{rooms::random_share, telemetry::Metrics};
 
 /// How long anything may take before Redis counts as away.
 pub(super) const DEADLINE: Duration = Duration::from_millis(300);
@@ -97,7 +97,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Checks the addresses; connects in the background from `keep` on.
+    /// Checks the addresses; nothing is connected before `connect`.
     pub(super) fn new(
         urls: &[String],
         metrics: Arc<Metrics>,
@@ -345,6 +345,5 @@ fn tcp_settings() -> TcpSettings {
 }
 
 fn jittered(time: Duration) -> Duration {
-    let [share] = crate::rooms::random_bytes();
-    time.mul_f64(0.5 + f64::from(share) / 255.0)
+    time.mul_f64(0.5 + random_share())
 }
