@@ -20,6 +20,9 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The file it was read from.
+    #[serde(skip)]
+    pub file: PathBuf,
     pub state_dir: PathBuf,
     pub server: Server,
     pub admin: Admin,
@@ -153,6 +156,7 @@ pub enum LogFormat {
 pub struct Plugins {
     pub dir: PathBuf,
     pub allow_unpinned: bool,
+    pub watch: bool,
 }
 
 /// One `[providers.<id>]` table.
@@ -167,12 +171,25 @@ pub struct Provider {
     pub required: bool,
     #[serde(deserialize_with = "between::<_, 1, 60_000>")]
     pub call_timeout_ms: u64,
+    pub isolation: Isolation,
     pub config: toml::Table,
+}
+
+/// Where a provider's library runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// In the host: the fastest, and trusted like it.
+    #[default]
+    None,
+    /// In a process of its own, which may crash.
+    Process,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
+            file: PathBuf::new(),
             state_dir: "data".into(),
             server: Server::default(),
             admin: Admin::default(),
@@ -250,7 +267,7 @@ impl Default for Log {
 
 impl Default for Plugins {
     fn default() -> Self {
-        Plugins { dir: "plugins".into(), allow_unpinned: true }
+        Plugins { dir: "plugins".into(), allow_unpinned: true, watch: false }
     }
 }
 
@@ -262,6 +279,7 @@ impl Default for Provider {
             sha256: None,
             required: false,
             call_timeout_ms: 250,
+            isolation: Isolation::None,
             config: toml::Table::new(),
         }
     }
@@ -302,7 +320,27 @@ impl Config {
             path: path.into(),
             problems: vec![Problem { line: None, key: String::new(), message: format!("cannot read it: {error}") }],
         })?;
-        Config::parse(&text, |name| env::var(name).ok()).map_err(|problems| ConfigError { path: path.into(), problems })
+        match Config::parse(&text, |name| env::var(name).ok()) {
+            Ok(config) => Ok(Config { file: path.into(), ..config }),
+            Err(problems) => Err(ConfigError { path: path.into(), problems }),
+        }
+    }
+
+    /// The tables in which `other` differs, other than those of plugins and their providers.
+    pub fn differing_tables(&self, other: &Config) -> Vec<&'static str> {
+        let tables = [
+            ("state_dir", self.state_dir != other.state_dir),
+            ("server", self.server != other.server),
+            ("admin", self.admin != other.admin),
+            ("database", self.database != other.database),
+            ("live", self.live != other.live),
+            ("rooms", self.rooms != other.rooms),
+            ("limits", self.limits != other.limits),
+            ("media", self.media != other.media),
+            ("log", self.log != other.log),
+            ("plugins.watch", self.plugins.watch != other.plugins.watch),
+        ];
+        tables.into_iter().filter(|(_, differs)| *differs).map(|(table, _)| table).collect()
     }
 
     /// Parses a file's text; `lookup` is the environment.

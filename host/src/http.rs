@@ -29,7 +29,12 @@ use tracing::{Span, debug, info_span};
 
 pub use self::admin::admin_router;
 use crate::{
-    config::Config, lifecycle::Lobby, limit::PerAddress, providers::Providers, session::Sessions, telemetry::Metrics,
+    config::Config,
+    lifecycle::Lobby,
+    limit::PerAddress,
+    providers::{Providers, Reloader},
+    session::Sessions,
+    telemetry::Metrics,
 };
 
 /// The largest request body; the longest identity with its title is a tenth of it.
@@ -42,6 +47,7 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct AppState {
     pub config: Arc<Config>,
     pub providers: Providers,
+    pub reloader: Reloader,
     pub lobby: Lobby,
     pub sessions: Sessions,
     pub metrics: Arc<Metrics>,

@@ -38,7 +38,7 @@ pub mod rooms;
 pub mod session;
 pub mod telemetry;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::serve::ListenerExt;
@@ -52,7 +52,7 @@ use crate::{
     lifecycle::Lobby,
     limit::PerAddress,
     live::Live,
-    providers::Providers,
+    providers::{Providers, Reloader},
     rooms::Rooms,
     session::Sessions,
     telemetry::Metrics,
@@ -98,6 +98,8 @@ pub struct Node {
     pub address: SocketAddr,
     /// Where its operator does.
     pub admin_address: Option<SocketAddr>,
+    /// Takes new plugins and settings while it serves.
+    pub reloader: Reloader,
     rooms: Rooms,
     stop: CancellationToken,
     tracker: TaskTracker,
@@ -110,8 +112,12 @@ impl Node {
         let metrics = Arc::new(Metrics::new());
         let providers = {
             let (config, metrics) = (config.clone(), metrics.clone());
-            tokio::task::spawn_blocking(move || Providers::load(&config, &metrics)).await??
+            tokio::task::spawn_blocking(move || Providers::load(&config, program(), &metrics)).await??
         };
+        let reloader = Reloader::new(providers.clone(), (*config).clone());
+        if config.plugins.watch {
+            providers::watch(reloader.clone())?;
+        }
         let rooms = Rooms::open(&config.database.url).await?;
         let host_grace = Duration::from_secs(config.rooms.host_grace_secs);
         let max_viewers = config.rooms.max_viewers;
@@ -135,7 +141,15 @@ impl Node {
             tracker: tracker.clone(),
         };
         let creations = Arc::new(PerAddress::new(config.rooms.create_per_minute));
-        let state = AppState { config, providers, lobby: lobby.clone(), sessions, metrics, creations };
+        let state = AppState {
+            config,
+            providers,
+            reloader: reloader.clone(),
+            lobby: lobby.clone(),
+            sessions,
+            metrics,
+            creations,
+        };
 
         tracker.spawn(lobby.clone().keep(away_limit, stop.clone()));
         tracker.spawn(lobby.sweep(stop.clone()));
@@ -149,7 +163,7 @@ impl Node {
         let address = listeners.public.local_addr()?;
         info!(%address, "listening");
         tracker.spawn(answer(listeners.public, http::router(state), stop.clone()));
-        Ok(Node { address, admin_address, rooms, stop, tracker })
+        Ok(Node { address, admin_address, reloader, rooms, stop, tracker })
     }
 
     /// Serves until `shutdown`; then closes every socket, lets every request end, and stops.
@@ -164,6 +178,12 @@ impl Node {
         self.rooms.shut_down().await;
         info!("stopped");
     }
+}
+
+/// This program's own file, to start it again as a plugin's child. On Linux also after the file was replaced.
+pub fn program() -> PathBuf {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() { own } else { std::env::current_exe().unwrap_or_else(|_| "streamit".into()) }
 }
 
 async fn answer(listener: TcpListener, app: axum::Router, stop: CancellationToken) {

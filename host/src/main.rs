@@ -1,14 +1,22 @@
 //! The command line: one call per command.
 #![expect(clippy::print_stdout, reason = "a command's answer goes to stdout; the log goes to stderr")]
 
+#[cfg(unix)]
+mod commands;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
 };
 
 use clap::{Parser, Subcommand};
-use streamit::{Listeners, Node, config::Config, providers::Providers, telemetry, telemetry::Metrics};
+use streamit::{
+    Listeners, Node,
+    config::Config,
+    program,
+    providers::{Providers, Reloader},
+    telemetry,
+};
 
 /// A watch-party server that knows no video provider.
 ///
@@ -39,9 +47,13 @@ enum Command {
     /// Look at a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Look at plugins
+    /// Look at plugins, and write them
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Answer for one plugin, in a process of its own
+    #[cfg(unix)]
+    #[command(name = streamit::providers::child::COMMAND, hide = true)]
+    PluginChild,
 }
 
 #[derive(Subcommand)]
@@ -64,6 +76,65 @@ enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Begin a new plugin: a folder with everything it takes, which builds and passes `check` as it is
+    #[cfg(unix)]
+    New {
+        /// The provider's id, and the name of the folder: small letters, digits and -
+        name: String,
+        /// In C, with a Makefile
+        #[arg(long)]
+        c: bool,
+        /// Depend on the streamit-plugin-api in this folder
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["c", "api_git", "api_version"])]
+        api_path: Option<PathBuf>,
+        /// Depend on the streamit-plugin-api in this repository
+        #[arg(long, value_name = "URL", conflicts_with_all = ["c", "api_version"])]
+        api_git: Option<String>,
+        /// Depend on this version of streamit-plugin-api (the default, with the version of this program)
+        #[arg(long, value_name = "VERSION", conflicts_with = "c")]
+        api_version: Option<String>,
+    },
+    /// Print what a library says about itself; none of its code runs
+    #[cfg(unix)]
+    Inspect {
+        /// The library
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask a library for one URL, in a process of its own
+    #[cfg(unix)]
+    Try {
+        /// The library
+        file: PathBuf,
+        /// A movie's id
+        #[arg(long, value_name = "ID", required_unless_present = "tv", conflicts_with = "tv")]
+        movie: Option<String>,
+        /// A series' id, season and episode
+        #[arg(long, num_args = 1..=3, value_names = ["ID", "SEASON", "EPISODE"])]
+        tv: Option<Vec<String>>,
+        /// What would stand in `[providers.<id>] config`, as JSON; without it, that of the first golden example
+        #[arg(long, value_name = "JSON")]
+        config: Option<String>,
+    },
+    /// Run the conformance suite on a library, each case in a process of its own
+    ///
+    /// Exit code 0 if every case passed or was skipped, 1 if one did not, 2 if the file is no plugin.
+    #[cfg(unix)]
+    Check {
+        /// The library
+        file: PathBuf,
+        /// What would stand in `[providers.<id>] config`, as JSON; without it, that of the first golden example
+        #[arg(long, value_name = "JSON")]
+        config: Option<String>,
+        /// Run this case only
+        #[arg(long, value_name = "CASE")]
+        only: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 const FAILED: u8 = 1;
@@ -71,13 +142,17 @@ const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        #[cfg(unix)]
+        Command::PluginChild => return streamit::providers::child::serve(),
         Command::Serve { config } => load(&config).and_then(serve),
         Command::Config(ConfigCommand::Check { file }) => load(&file).map(|config| {
             println!("# {}: ok. The effective settings:\n\n{}", file.display(), config.explain().trim_end());
         }),
         Command::Plugin(PluginCommand::List { config, json }) => {
-            load(&config).and_then(|config| list_plugins(&config, json))
+            load(&config).map(|config| list_plugins(&config, json))
         }
+        #[cfg(unix)]
+        Command::Plugin(command) => commands::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -106,7 +181,8 @@ fn serve(config: Config) -> Outcome<()> {
             if let Some(address) = node.admin_address {
                 println!("Its metrics are at http://{address}/metrics");
             }
-            node.run_until(asked_to_stop()).await;
+            let reloader = node.reloader.clone();
+            node.run_until(asked_to_stop(reloader)).await;
             Ok(())
         })
     };
@@ -120,47 +196,63 @@ fn raise_file_limit() {
     }
 }
 
-async fn asked_to_stop() {
+/// Ctrl-C or SIGTERM. Until then each SIGHUP reads the providers again.
+async fn asked_to_stop(reloader: Reloader) {
     let interrupted = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {
+        use std::io::IsTerminal;
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminated = signal(SignalKind::terminate()).expect("a runtime with signals");
+        let mut hung_up = signal(SignalKind::hangup()).expect("a runtime with signals");
+        let had_terminal = std::io::stderr().is_terminal();
+        let reload = async {
+            // Closing the terminal it was started from sends the same signal, and means something else.
+            while hung_up.recv().await.is_some() && had_terminal == std::io::stderr().is_terminal() {
+                let reloader = reloader.clone();
+                // What became of it is in the log.
+                let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+            }
+        };
         tokio::select! {
             _ = interrupted => {}
             _ = terminated.recv() => {}
+            () = reload => {}
         }
     }
     #[cfg(not(unix))]
-    let _ = interrupted.await;
+    {
+        drop(reloader);
+        let _ = interrupted.await;
+    }
 }
 
-fn list_plugins(config: &Config, json: bool) -> Outcome<()> {
-    let metrics = Arc::new(Metrics::new());
-    let providers = Providers::load(config, &metrics).map_err(|error| (FAILED, format!("{error:#}")))?;
+fn list_plugins(config: &Config, json: bool) {
+    let providers = Providers::inspect(config, program()).list();
     if json {
-        let list: Vec<_> = providers
-            .list()
-            .map(|provider| {
-                let (state, reason) = provider.status();
-                let description = provider.description();
-                serde_json::json!({
-                    "id": provider.id,
-                    "state": state,
-                    "reason": reason,
-                    "version": description.map(|d| &d.version),
-                    "toolchain": description.map(|d| &d.toolchain),
-                    "sha256": description.map(|d| &d.sha256),
-                })
+        let list = providers.values().map(|provider| {
+            let (state, reason) = provider.status();
+            let description = provider.description();
+            serde_json::json!({
+                "id": provider.id,
+                "state": state,
+                "reason": Some(reason).filter(|reason| !reason.is_empty()),
+                "isolation": if provider.is_isolated() { "process" } else { "none" },
+                "version": description.map(|d| &d.version),
+                "toolchain": description.map(|d| &d.toolchain),
+                "sha256": description.map(|d| &d.sha256),
             })
-            .collect();
-        println!("{}", serde_json::json!({ "providers": list }));
-        return Ok(());
+        });
+        println!("{}", serde_json::json!({ "providers": list.collect::<Vec<_>>() }));
+        return;
     }
-    for provider in providers.list() {
+    let width = providers.keys().map(String::len).max().unwrap_or_default().max("PROVIDER".len());
+    println!("{:<width$}  {:<11}  {:<8}  {:<9}  REASON", "PROVIDER", "STATE", "VERSION", "ISOLATION");
+    for provider in providers.values() {
         let (state, reason) = provider.status();
-        let version = provider.description().map(|d| d.version.as_str()).unwrap_or_default();
-        println!("{:<16} {:<9} {version:<10} {}", provider.id, state.as_str(), reason.unwrap_or_default());
+        let version = provider.description().map_or("-", |d| d.version.as_str());
+        let isolation = if provider.is_isolated() { "process" } else { "none" };
+        let line = format!("{:<width$}  {:<11}  {version:<8}  {isolation:<9}  {reason}", provider.id, state.as_str());
+        println!("{}", line.trim_end());
     }
-    Ok(())
 }

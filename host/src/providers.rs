@@ -1,32 +1,50 @@
 //! Providers: which there are, what they can do, and the URL of an identity. The only door to plugins.
 
+#[cfg(unix)]
+pub mod author;
+#[cfg(unix)]
+pub mod check;
+#[cfg(unix)]
+pub mod child;
 mod library;
 mod load;
 mod output;
 mod preflight;
+mod prepare;
+mod reload;
+mod watch;
 mod worker;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    hash::{Hash, Hasher},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use indexmap::IndexMap;
+use indexmap::{Equivalent, IndexMap};
 use serde::Serialize;
 use streamit_plugin_api::{Capabilities, Manifest, Media, PlaybackSource, Problem, Rejection};
 use tracing::{Instrument, debug_span, error, info, warn};
 
 use self::{
     library::CallError,
-    load::{Loaded, NotLoaded},
+    load::{Loaded, Loader, NotLoaded, Origin},
     output::Place,
     preflight::Preflight,
     worker::{NoAnswer, Worker},
 };
+pub use self::{
+    reload::{Change, Changed, NotReloaded, Reloaded, Reloader},
+    watch::watch,
+};
 use crate::{
-    config::Config,
+    config::{Config, Isolation},
     rooms::Source,
     telemetry::{Metrics, ProviderCall},
 };
@@ -39,18 +57,36 @@ const FAULT_WINDOW: Duration = Duration::from_secs(60);
 /// URLs kept per provider. A server has fewer different things playing at once; a full cache is simply begun anew.
 const CACHED_URLS: usize = 4096;
 
-/// A handle on every provider named in the configuration, in its order.
-#[derive(Clone)]
-pub struct Providers(Arc<IndexMap<String, Provider>>);
+/// Providers that are loaded at the same time: one that hangs in its probe keeps the others waiting no longer than itself.
+const LOADED_AT_ONCE: usize = 8;
 
-/// One provider, ready or not.
+/// A handle on every provider named in the configuration.
+#[derive(Clone)]
+pub struct Providers(Arc<Shared>);
+
+struct Shared {
+    /// The present generation of each, in the configuration's order. Replaced as a whole.
+    table: RwLock<Arc<Table>>,
+    loader: Loader,
+    metrics: Arc<Metrics>,
+}
+
+type Table = IndexMap<String, Arc<Provider>>;
+
+/// One generation of a provider, ready or not. A reload makes a new one; this one ends after its last call.
 pub struct Provider {
     pub id: String,
+    /// 1 for the first since the process started.
+    pub generation: u64,
+    origin: Origin,
+    is_missing: bool,
     description: Option<Arc<Description>>,
     places: Vec<Place>,
     worker: Option<Worker>,
-    status: Mutex<Status>,
-    urls: Mutex<HashMap<Media<'static>, Arc<str>>>,
+    /// Why it does not answer, from the moment it does not. Nothing but a new generation mends that.
+    stopped: OnceLock<(State, String)>,
+    faults: Mutex<Vec<Instant>>,
+    urls: Mutex<IndexMap<Media<'static>, Arc<str>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -66,12 +102,6 @@ pub struct Description {
     pub bridge_hash: String,
 }
 
-struct Status {
-    state: State,
-    reason: Option<String>,
-    faults: Vec<Instant>,
-}
-
 /// Whether a provider answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +111,8 @@ pub enum State {
     Disabled,
     /// Its file or its configuration cannot be used.
     Refused,
+    /// The host did not survive loading it last time.
+    Quarantined,
     /// It failed too often in too short a time.
     Faulted,
     /// A call passed its deadline.
@@ -116,43 +148,80 @@ impl Description {
 }
 
 impl Providers {
-    /// Loads every provider the configuration names. Blocks: plugins run.
-    pub fn load(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Providers> {
-        let mut providers = IndexMap::new();
-        for (id, settings) in &config.providers {
-            let loaded = load::load(id, settings, &config.plugins, &config.state_dir);
-            let provider = Provider::new(id, loaded, metrics.clone());
+    /// Loads every provider the configuration names. Blocks: plugins run. `program` is this program, to be started for
+    /// plugins that need a process of their own.
+    pub fn load(config: &Config, program: PathBuf, metrics: &Arc<Metrics>) -> anyhow::Result<Providers> {
+        let providers = Providers::load_with(config, Loader::new(program, true), metrics);
+        for provider in providers.list().values() {
             let (state, reason) = provider.status();
-            let reason = reason.unwrap_or_default();
-            match state {
-                State::Ready => {
-                    let version = provider.description.as_ref().map(|d| d.version.as_str()).unwrap_or_default();
-                    info!(provider.id = %id, version, "provider ready");
-                }
-                State::Disabled => info!(provider.id = %id, "provider disabled"),
-                state if settings.required => {
-                    anyhow::bail!("the required provider `{id}` is {}: {reason}", state.as_str());
-                }
-                state => warn!(provider.id = %id, state = state.as_str(), "provider not ready: {reason}"),
+            let is_required = config.providers.get(&provider.id).is_some_and(|settings| settings.required);
+            if state != State::Ready && state != State::Disabled && is_required {
+                anyhow::bail!("the required provider `{}` is {}: {reason}", provider.id, state.as_str());
             }
-            providers.insert(id.clone(), provider);
+            provider.announce();
         }
-        Ok(Providers(Arc::new(providers)))
+        Ok(providers)
+    }
+
+    /// Judges every provider the configuration names as [`Providers::load`] does, without running any in this process.
+    pub fn inspect(config: &Config, program: PathBuf) -> Providers {
+        Providers::load_with(config, Loader::new(program, false), &Arc::new(Metrics::new()))
+    }
+
+    fn load_with(config: &Config, loader: Loader, metrics: &Arc<Metrics>) -> Providers {
+        let table = RwLock::default();
+        let providers = Providers(Arc::new(Shared { table, loader, metrics: metrics.clone() }));
+        let loaded = providers.load_all(config);
+        let table = loaded.into_iter().filter_map(|(id, provider)| Some((id, provider?))).collect();
+        providers.replace(table);
+        providers
+    }
+
+    /// The next generation of each provider in the configuration, in its order; nothing where it would be the present one.
+    fn load_all(&self, config: &Config) -> Vec<(String, Option<Arc<Provider>>)> {
+        let present = self.list();
+        let load = |id: &String, settings| {
+            let present = present.get(id);
+            let serving = present.filter(|provider| provider.is_ready()).map(|provider| &provider.origin);
+            let (origin, loaded) = self.0.loader.load(id, settings, &config.plugins, &config.state_dir, serving)?;
+            let generation = present.map_or(0, |provider| provider.generation) + 1;
+            Some(Arc::new(Provider::new(id, generation, origin, loaded, self.0.metrics.clone())))
+        };
+        let next = AtomicUsize::new(0);
+        let loaded: Vec<_> = config.providers.iter().map(|_| OnceLock::new()).collect();
+        thread::scope(|scope| {
+            for _ in 0..LOADED_AT_ONCE.min(config.providers.len()) {
+                scope.spawn(|| {
+                    let mine = || next.fetch_add(1, Ordering::Relaxed);
+                    while let Some((n, (id, settings))) =
+                        Some(mine()).and_then(|n| Some((n, config.providers.get_index(n)?)))
+                    {
+                        loaded[n].get_or_init(|| load(id, settings));
+                    }
+                });
+            }
+        });
+        let loaded = loaded.into_iter().map(|loaded| loaded.into_inner().flatten());
+        config.providers.keys().cloned().zip(loaded).collect()
+    }
+
+    fn replace(&self, table: Table) {
+        *self.0.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
 
     /// Every provider, in the configuration's order.
-    pub fn list(&self) -> impl Iterator<Item = &Provider> {
-        self.0.values()
+    pub fn list(&self) -> Arc<IndexMap<String, Arc<Provider>>> {
+        self.0.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub fn get(&self, id: &str) -> Option<&Provider> {
-        self.0.get(id)
+    pub fn get(&self, id: &str) -> Option<Arc<Provider>> {
+        self.0.table.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
     /// The full description of what a room plays. Without its manifest a provider is known to be able to do nothing.
     pub fn describe(&self, source: &Source) -> PlaybackSource {
-        let manifest = self.get(&source.provider).and_then(|provider| provider.description.as_ref());
-        let manifest = manifest.map(|description| &description.manifest);
+        let provider = self.get(&source.provider);
+        let manifest = provider.as_ref().and_then(|provider| provider.description()).map(|d| &d.manifest);
         PlaybackSource {
             provider: source.provider.clone(),
             media_type: source.media_type,
@@ -173,8 +242,9 @@ impl Providers {
 
     /// Sources for `frame-src` and `media-src`: where ready providers' players come from.
     pub fn embed_sources(&self) -> Vec<String> {
-        let mut sources: Vec<_> =
-            self.list().filter(|p| p.is_ready()).flat_map(|p| p.places.iter().map(Place::as_source)).collect();
+        let providers = self.list();
+        let ready = providers.values().filter(|provider| provider.is_ready());
+        let mut sources: Vec<_> = ready.flat_map(|p| &p.places).map(|place| place.as_source().to_owned()).collect();
         sources.sort();
         sources.dedup();
         sources
@@ -187,6 +257,7 @@ impl State {
             State::Ready => "ready",
             State::Disabled => "disabled",
             State::Refused => "refused",
+            State::Quarantined => "quarantined",
             State::Faulted => "faulted",
             State::Hung => "hung",
         }
@@ -194,19 +265,43 @@ impl State {
 }
 
 impl Provider {
-    fn new(id: &str, loaded: Result<Loaded, NotLoaded>, metrics: Arc<Metrics>) -> Self {
-        let (description, places, worker, state, reason) = match loaded {
-            Ok(Loaded { description, places, worker }) => (Some(description), places, Some(worker), State::Ready, None),
-            Err(NotLoaded { state, reason, description }) => (description, Vec::new(), None, state, Some(reason)),
+    fn new(
+        id: &str,
+        generation: u64,
+        origin: Origin,
+        loaded: Result<Loaded, NotLoaded>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let is_missing = matches!(loaded, Err(NotLoaded { is_missing: true, .. }));
+        let (description, places, worker, stopped) = match loaded {
+            Ok(Loaded { description, places, worker }) => (Some(description), places, Some(worker), OnceLock::new()),
+            Err(NotLoaded { state, reason, description, .. }) => {
+                (description, Vec::new(), None, OnceLock::from((state, reason)))
+            }
         };
         Provider {
             id: id.into(),
+            generation,
+            origin,
+            is_missing,
             description,
             places,
             worker,
-            status: Mutex::new(Status { state, reason, faults: Vec::new() }),
+            stopped,
+            faults: Mutex::default(),
             urls: Mutex::default(),
             metrics,
+        }
+    }
+
+    /// Says in the log what came of loading it.
+    fn announce(&self) {
+        let (id, generation) = (&self.id, self.generation);
+        let version = self.description().map(|d| d.version.as_str()).unwrap_or_default();
+        match self.status() {
+            (State::Ready, _) => info!(provider.id = %id, version, generation, "provider ready"),
+            (State::Disabled, _) => info!(provider.id = %id, "provider disabled"),
+            (state, reason) => warn!(provider.id = %id, state = state.as_str(), "provider not ready: {reason}"),
         }
     }
 
@@ -215,19 +310,23 @@ impl Provider {
         self.description.as_deref()
     }
 
+    /// Whether it runs in a process of its own.
+    pub fn is_isolated(&self) -> bool {
+        self.origin.settings.isolation == Isolation::Process
+    }
+
     /// The origins its URLs may be on, as `event.origin` shows them; `self` for this host's own.
     pub fn embed_origins(&self) -> Vec<String> {
         self.places.iter().map(|place| place.as_source().trim_matches('\'').to_owned()).collect()
     }
 
     /// Its state, and the reason if it is not ready.
-    pub fn status(&self) -> (State, Option<String>) {
-        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        (status.state, status.reason.clone())
+    pub fn status(&self) -> (State, &str) {
+        self.stopped.get().map_or((State::Ready, ""), |(state, reason)| (*state, reason))
     }
 
     pub fn is_ready(&self) -> bool {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).state == State::Ready
+        self.stopped.get().is_none()
     }
 
     async fn embed_url(&self, media: &Media<'_>) -> Result<Arc<str>, ProviderError> {
@@ -244,14 +343,13 @@ impl Provider {
 
     /// Asks the plugin, unless its answer is known.
     async fn ask(&self, media: &Media<'_>) -> Result<Arc<str>, ProviderError> {
-        let (state, reason) = self.status();
-        let Some(worker) = self.worker.as_ref().filter(|_| state == State::Ready) else {
-            return Err(ProviderError::NotReady { id: self.id.clone(), reason: reason.unwrap_or_default() });
+        let Some(worker) = self.worker.as_ref().filter(|_| self.is_ready()) else {
+            return Err(ProviderError::NotReady { id: self.id.clone(), reason: self.status().1.to_owned() });
         };
-        let media = media.clone().into_owned();
-        if let Some(url) = self.urls.lock().unwrap_or_else(PoisonError::into_inner).get(&media) {
+        if let Some(url) = self.urls.lock().unwrap_or_else(PoisonError::into_inner).get(&Asked(media)) {
             return Ok(url.clone());
         }
+        let media = media.clone().into_owned();
         let span = debug_span!("provider.call", provider.id = %self.id);
         match worker.embed_url(media.clone()).instrument(span).await {
             Ok(Ok(url)) => match output::check_url(&url, &self.places) {
@@ -272,6 +370,10 @@ impl Provider {
                 Err(ProviderError::Rejected(rejection))
             }
             Ok(Err(CallError::BadConfig(reason) | CallError::Fault(reason))) => Err(self.failed(reason)),
+            Ok(Err(CallError::Paused(reason))) => {
+                self.count("paused");
+                Err(ProviderError::Failed { id: self.id.clone(), reason })
+            }
             Err(NoAnswer::Hung) => {
                 self.count("hung");
                 Err(self.disable(State::Hung, "a call passed its deadline".into()))
@@ -285,11 +387,11 @@ impl Provider {
         self.count("fault");
         warn!(provider.id = %self.id, "provider failed: {reason}");
         let is_too_often = {
-            let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
-            status.faults.retain(|fault| now.duration_since(*fault) < FAULT_WINDOW);
-            status.faults.push(now);
-            status.faults.len() >= MAX_FAULTS
+            faults.retain(|fault| now.duration_since(*fault) < FAULT_WINDOW);
+            faults.push(now);
+            faults.len() >= MAX_FAULTS
         };
         if is_too_often {
             let secs = FAULT_WINDOW.as_secs();
@@ -299,11 +401,8 @@ impl Provider {
     }
 
     fn disable(&self, state: State, reason: String) -> ProviderError {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        if status.state == State::Ready {
+        if self.stopped.set((state, reason.clone())).is_ok() {
             error!(provider.id = %self.id, state = state.as_str(), "provider disabled: {reason}");
-            status.state = state;
-            status.reason = Some(reason.clone());
         }
         ProviderError::NotReady { id: self.id.clone(), reason }
     }
@@ -311,6 +410,21 @@ impl Provider {
     fn count(&self, outcome: &'static str) {
         let labels = ProviderCall { provider: self.id.clone(), outcome };
         self.metrics.provider_calls.get_or_create(&labels).inc();
+    }
+}
+
+/// An identity that is looked up and not kept.
+struct Asked<'a>(&'a Media<'a>);
+
+impl Hash for Asked<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl Equivalent<Media<'static>> for Asked<'_> {
+    fn equivalent(&self, known: &Media<'static>) -> bool {
+        self.0 == known
     }
 }
 

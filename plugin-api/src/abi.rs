@@ -15,9 +15,9 @@ use std::ffi::c_void;
 
 /// First bytes of [`StreamitAbiInfo`].
 pub const MAGIC: [u8; 8] = *b"STREAMIT";
-/// The major version this crate speaks.
+/// The ABI's major version.
 pub const ABI_MAJOR: u16 = 1;
-/// The minor version this crate speaks.
+/// The ABI's minor version: what may be read beyond the fields of `.0`.
 pub const ABI_MINOR: u16 = 0;
 
 /// Bit 0 of [`StreamitAbiInfo::flags`]: a panic in the plugin becomes [`STATUS_PANICKED`] instead of ending the process.
@@ -124,7 +124,7 @@ pub struct StreamitSink {
 pub struct StreamitProblems {
     /// To be handed back in each call.
     pub ctx: *mut c_void,
-    /// Reports one problem: a `PROBLEM_…` kind, the field (or configuration key), and what is expected.
+    /// Reports one problem: one of the problem kinds, the field (or configuration key), and what is expected.
     pub problem: Option<unsafe extern "C" fn(ctx: *mut c_void, kind: u32, field: StreamitStr, text: StreamitStr)>,
 }
 

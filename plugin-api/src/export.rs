@@ -218,6 +218,10 @@ unsafe extern "C" fn embed_url<P: Provider>(
 
 fn parse_config<P: Provider>(json: &[u8]) -> Result<P::Config, ConfigError> {
     let json = if json.is_empty() { b"{}" } else { json };
+    // A struct is also read from a list of its fields; an operator's table is not one.
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ConfigError::new("", "expected a JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let key = match error.path().to_string() {
@@ -465,6 +469,7 @@ mod tests {
         assert_eq!(refused(r#"{"base_url": 5}"#), "config.base_url: invalid type: integer `5`, expected a string");
         assert_eq!(refused(r#"{"base": "x"}"#), "config.base: unknown field `base`, expected `base_url`");
         assert_eq!(refused("{}"), "config: missing field `base_url`");
+        assert_eq!(refused(r#"["x"]"#), "config: expected a JSON object");
     }
 
     #[test]

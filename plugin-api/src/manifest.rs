@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Capabilities, Field, Media, MediaType, Provider};
 
 /// A parsed and checked `provider.toml`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The manifest's own version: 1.
@@ -117,7 +117,7 @@ pub enum ParamKind {
 }
 
 /// A golden case: this identity gives exactly this URL.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
     /// The identity.
@@ -129,7 +129,7 @@ pub struct Example {
 }
 
 /// A golden case: this identity is refused.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reject {
     /// The identity.

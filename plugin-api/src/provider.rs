@@ -96,7 +96,7 @@ pub struct Problem {
 }
 
 /// Why an identity has no URL: one or more [`Problem`]s.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     problems: Vec<Problem>,
 }

@@ -1,5 +1,7 @@
-//! The commands of this repository: `cargo xtask run`, `test`, `lint`. Each does its own set-up.
+//! The commands of this repository: `cargo xtask run`, `test`, `lint`, `header`. Each does its own set-up.
 #![expect(clippy::print_stdout, reason = "a command line talks to its terminal")]
+
+mod header;
 
 use std::{
     env, fs,
@@ -21,8 +23,10 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Check formatting, clippy and the documentation; warnings are errors
+    /// Check formatting, clippy, the documentation and the C header; warnings are errors
     Lint,
+    /// Write plugin-api/include/streamit_provider.h anew, after a change of plugin-api/src/abi.rs
+    Header,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -31,6 +35,7 @@ fn main() -> anyhow::Result<()> {
         Task::Run => run(),
         Task::Test { arguments } => test(&arguments),
         Task::Lint => lint(),
+        Task::Header => header::write(),
     }
 }
 
@@ -183,6 +188,7 @@ fn is_installed(program: &str) -> bool {
 }
 
 fn lint() -> anyhow::Result<()> {
+    header::check()?;
     succeed(&mut cargo(["fmt", "--all", "--check"]))?;
     succeed(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     succeed(cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))

@@ -1,5 +1,7 @@
 //! Providers over REST: what there is, each one's bridge, and the URL of an identity.
 
+use std::sync::Arc;
+
 use axum::{
     Json as JsonAnswer,
     extract::{Path, State},
@@ -28,7 +30,7 @@ struct ProviderView<'a> {
     id: &'a str,
     state: providers::State,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    reason: Option<&'a str>,
     #[serde(flatten)]
     described: Option<Described<'a>>,
 }
@@ -69,13 +71,14 @@ pub(super) async fn list(State(providers): State<Providers>) -> Response {
     struct ProviderList<'a> {
         providers: Vec<ProviderView<'a>>,
     }
-    let list = ProviderList { providers: providers.list().map(view).collect() };
+    let providers = providers.list();
+    let list = ProviderList { providers: providers.values().map(|provider| view(provider)).collect() };
     ([(header::CACHE_CONTROL, "no-cache")], JsonAnswer(list)).into_response()
 }
 
 pub(super) async fn show(State(providers): State<Providers>, Path(id): Path<String>) -> Result<Response, Error> {
     let provider = find(&providers, &id)?;
-    Ok(([(header::CACHE_CONTROL, "no-cache")], JsonAnswer(view(provider))).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-cache")], JsonAnswer(view(&provider))).into_response())
 }
 
 /// The bridge, for ever under its hash; under the bare address only for as long as it is checked.
@@ -115,13 +118,14 @@ pub(super) async fn resolve(
     Ok(JsonAnswer(Resolved { source: providers.describe(&source), embed_url }))
 }
 
-fn find<'a>(providers: &'a Providers, id: &str) -> Result<&'a providers::Provider, Error> {
+fn find(providers: &Providers, id: &str) -> Result<Arc<providers::Provider>, Error> {
     let detail = || format!("no provider `{id}` is configured; GET /api/v1/providers lists them");
     providers.get(id).ok_or_else(|| Error::new(ErrorCode::ProviderNotFound, detail()))
 }
 
 fn view(provider: &providers::Provider) -> ProviderView<'_> {
     let (state, reason) = provider.status();
+    let reason = Some(reason).filter(|reason| !reason.is_empty());
     let described = provider.description().map(|description| {
         let manifest = &description.manifest;
         // A page compares origins, so what comes from configuration is filled in here.

@@ -7,8 +7,13 @@ use std::{
     mem::{ManuallyDrop, size_of},
     path::Path,
     ptr, slice,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use serde::{Deserialize, Serialize};
 use streamit_plugin_api::{
     Field, Media, MediaType, ProblemKind, Rejection,
     abi::{self, StreamitHost, StreamitMedia, StreamitProblems, StreamitProviderV1, StreamitSink, StreamitStr},
@@ -28,8 +33,54 @@ pub(super) struct Library {
 
 /// One configured provider of a library. Calls on it may come from any thread.
 pub(super) struct Instance {
-    library: std::sync::Arc<Library>,
+    library: Arc<Library>,
     opaque: *mut c_void,
+}
+
+/// Where a plugin's own lines go: level and text.
+pub(super) type Logger = Box<dyn Fn(u32, &str) + Send + Sync>;
+
+/// To the host's log, under the provider's name.
+pub(super) fn to_log(provider: &str) -> Logger {
+    let id = provider.to_owned();
+    Box::new(move |level, text| match level {
+        abi::LOG_ERROR => error!(provider.id = %id, "plugin: {text}"),
+        abi::LOG_WARN => warn!(provider.id = %id, "plugin: {text}"),
+        abi::LOG_INFO => info!(provider.id = %id, "plugin: {text}"),
+        _ => debug!(provider.id = %id, "plugin: {text}"),
+    })
+}
+
+/// A call of `embed_url` to the last bit. The host itself asks well-formed ones; the conformance suite asks others too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    /// What the struct says of its own size; whatever lies beyond the fields of this version is garbage.
+    pub(super) size: usize,
+    pub(super) media_type: u32,
+    pub(super) external_id: &'a [u8],
+    pub(super) present: u32,
+    pub(super) season: u32,
+    pub(super) episode: u32,
+    /// How many bytes the sink takes before it refuses.
+    pub(super) sink_takes: usize,
+}
+
+impl<'a> From<&'a Media<'_>> for Question<'a> {
+    fn from(media: &'a Media<'_>) -> Self {
+        let bit = |number: Option<u32>, bit| if number.is_some() { bit } else { 0 };
+        Question {
+            size: size_of::<StreamitMedia>(),
+            media_type: match media.media_type {
+                MediaType::Movie => abi::MEDIA_MOVIE,
+                MediaType::Tv => abi::MEDIA_TV,
+            },
+            external_id: media.external_id.as_bytes(),
+            present: bit(media.season, abi::PRESENT_SEASON) | bit(media.episode, abi::PRESENT_EPISODE),
+            season: media.season.unwrap_or(0),
+            episode: media.episode.unwrap_or(0),
+            sink_takes: abi::MAX_URL_BYTES,
+        }
+    }
 }
 
 // SAFETY: the ABI demands that instances bear calls from any thread at once, and that they can be destroyed on another
@@ -39,7 +90,7 @@ unsafe impl Send for Instance {}
 unsafe impl Sync for Instance {}
 
 /// How a call went wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum CallError {
     /// The identity has no URL: the viewer's matter.
     Rejected(Rejection),
@@ -47,20 +98,23 @@ pub(super) enum CallError {
     BadConfig(String),
     /// The plugin failed: its author's matter.
     Fault(String),
+    /// Nobody asked the plugin: it has a process of its own, which crashed and is given a pause.
+    Paused(String),
 }
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CallError::Rejected(rejection) => write!(f, "rejected: {rejection}"),
-            CallError::BadConfig(text) | CallError::Fault(text) => f.write_str(text),
+            CallError::BadConfig(text) | CallError::Fault(text) | CallError::Paused(text) => f.write_str(text),
         }
     }
 }
 
 impl Library {
     /// Loads the file at `path`, which was read and checked before: its constructors run now.
-    pub(super) fn open(path: &Path, provider: &str) -> Result<Library, String> {
+    /// Without a `logger` it is told that this host has no log.
+    pub(super) fn open(path: &Path, logger: Option<Logger>) -> Result<Library, String> {
         let library = open_for_good(path).map_err(|error| {
             // The reason is published, and where the private copy lies is nobody's business.
             let reason = error.to_string().replace(&path.display().to_string(), "it");
@@ -82,12 +136,13 @@ impl Library {
             return Err(format!("its function table ({size} bytes) has no create or no embed_url"));
         }
         // Both live as long as the library, which is for ever; there is one per load.
-        let ctx = Box::leak(Box::new(provider.to_owned()));
+        let has_log = logger.is_some();
+        let ctx = logger.map_or(ptr::null_mut(), |logger| ptr::from_mut(Box::leak(Box::new(logger))).cast());
         let host = Box::leak(Box::new(StreamitHost {
             size: size_of::<StreamitHost>() as u32,
             abi_minor: abi::ABI_MINOR.into(),
-            ctx: ptr::from_ref::<String>(ctx).cast_mut().cast(),
-            log: Some(log),
+            ctx,
+            log: if has_log { Some(log) } else { None },
             extension: None,
         }));
         Ok(Library { table: copy, host })
@@ -117,7 +172,7 @@ fn open_for_good(path: &Path) -> Result<ManuallyDrop<libloading::Library>, liblo
 
 impl Instance {
     /// Configures a provider.
-    pub(super) fn create(library: std::sync::Arc<Library>, config_json: &str) -> Result<Instance, CallError> {
+    pub(super) fn create(library: Arc<Library>, config_json: &str) -> Result<Instance, CallError> {
         let create = library.table.create.expect("checked when the library was opened");
         let mut received = Received::default();
         let problems = received.receiver();
@@ -134,29 +189,19 @@ impl Instance {
 
     /// Asks for the URL of `media`. The text is UTF-8 within its limit, and nothing else is known of it.
     pub(super) fn embed_url(&self, media: &Media<'_>) -> Result<String, CallError> {
-        let embed_url = self.library.table.embed_url.expect("checked when the library was opened");
-        let number = |number: Option<u32>, bit| if number.is_some() { bit } else { 0 };
-        let media = StreamitMedia {
-            size: size_of::<StreamitMedia>() as u32,
-            media_type: match media.media_type {
-                MediaType::Movie => abi::MEDIA_MOVIE,
-                MediaType::Tv => abi::MEDIA_TV,
-            },
-            external_id: StreamitStr::new(&media.external_id),
-            present: number(media.season, abi::PRESENT_SEASON) | number(media.episode, abi::PRESENT_EPISODE),
-            season: media.season.unwrap_or(0),
-            episode: media.episode.unwrap_or(0),
-            reserved: 0,
-        };
+        self.ask(&Question::from(media))
+    }
+
+    /// As [`Instance::embed_url`], for any question.
+    pub(super) fn ask(&self, question: &Question<'_>) -> Result<String, CallError> {
+        let mut url = Url { bytes: Vec::new(), takes: question.sink_takes, refused: None };
+        let sink = StreamitSink { ctx: (&raw mut url).cast(), write: Some(write) };
         let mut received = Received::default();
         let problems = received.receiver();
-        let mut url = Url::default();
-        let sink = StreamitSink { ctx: (&raw mut url).cast(), write: Some(write) };
-        // SAFETY: every pointer is valid for this call; the instance came from `create` and is not destroyed yet.
-        let status = unsafe { embed_url(self.opaque, &raw const media, &raw const sink, &raw const problems) };
-        // A plugin may ignore the sink's answer, so the flag decides before the status does.
-        if url.is_over {
-            return Err(CallError::Fault(format!("embed_url wrote more than {} bytes", abi::MAX_URL_BYTES)));
+        let status = self.call(question, &sink, &problems);
+        // A plugin may ignore the sink's answer, so what it wrote decides before the status does.
+        if let Some(refused) = url.refused {
+            return Err(CallError::Fault(format!("embed_url wrote {refused}")));
         }
         match status {
             abi::STATUS_OK => String::from_utf8(url.bytes)
@@ -164,6 +209,48 @@ impl Instance {
             abi::STATUS_REJECTED => Err(CallError::Rejected(received.rejection())),
             status => Err(fault(status, "embed_url")),
         }
+    }
+
+    fn call(&self, question: &Question<'_>, sink: &StreamitSink, problems: &StreamitProblems) -> i32 {
+        /// A media of a later version, as far as one of this version can tell.
+        #[repr(C)]
+        struct Grown {
+            media: StreamitMedia,
+            later: [u8; 32],
+        }
+        let embed_url = self.library.table.embed_url.expect("checked when the library was opened");
+        let external_id = StreamitStr { ptr: question.external_id.as_ptr(), len: question.external_id.len() };
+        let Question { size, media_type, present, season, episode, .. } = *question;
+        let size = size.min(size_of::<Grown>()) as u32;
+        let media = StreamitMedia { size, media_type, external_id, present, season, episode, reserved: 0 };
+        let grown = Grown { media, later: [0xA5; 32] };
+        // SAFETY: every pointer is valid for this call; the instance came from `create` and is not destroyed yet.
+        unsafe { embed_url(self.opaque, &raw const grown.media, sink, problems) }
+    }
+
+    /// Whether the plugin knows the extension; nothing if it has none at all.
+    pub(super) fn has_extension(&self, id: &str) -> Option<bool> {
+        let extension = self.library.table.extension?;
+        // SAFETY: the instance came from `create` and is not destroyed yet; the id lives as long as the call.
+        Some(!unsafe { extension(self.opaque, StreamitStr::new(id)) }.is_null())
+    }
+
+    /// Asks, and answers how often the plugin writes to a sink whose call is over, once `until` has returned.
+    pub(super) fn late_writes(&self, question: &Question<'_>, until: impl FnOnce()) -> usize {
+        unsafe extern "C" fn count(ctx: *mut c_void, _: *const u8, _: usize) -> i32 {
+            // SAFETY: `ctx` is the leaked counter below.
+            unsafe { &*ctx.cast::<AtomicUsize>() }.fetch_add(1, Ordering::SeqCst);
+            0
+        }
+        // Leaked: a plugin that keeps the sink may use it at any time to come.
+        let writes: &AtomicUsize = Box::leak(Box::default());
+        let ctx = ptr::from_ref(writes).cast_mut().cast();
+        let sink = Box::leak(Box::new(StreamitSink { ctx, write: Some(count) }));
+        let problems = StreamitProblems { ctx: ptr::null_mut(), problem: None };
+        self.call(question, sink, &problems);
+        let in_time = writes.load(Ordering::SeqCst);
+        until();
+        writes.load(Ordering::SeqCst) - in_time
     }
 }
 
@@ -185,10 +272,11 @@ fn fault(status: i32, entry: &str) -> CallError {
 }
 
 /// What a plugin writes its URL to.
-#[derive(Default)]
 struct Url {
     bytes: Vec<u8>,
-    is_over: bool,
+    takes: usize,
+    /// What it wrote that was not taken; nothing is after that.
+    refused: Option<String>,
 }
 
 unsafe extern "C" fn write(ctx: *mut c_void, p: *const u8, n: usize) -> i32 {
@@ -197,8 +285,12 @@ unsafe extern "C" fn write(ctx: *mut c_void, p: *const u8, n: usize) -> i32 {
     if n == 0 {
         return 0;
     }
-    if url.is_over || p.is_null() || n > abi::MAX_URL_BYTES - url.bytes.len() {
-        url.is_over = true;
+    if url.refused.is_none() && p.is_null() {
+        url.refused = Some(format!("{n} bytes from NULL"));
+    } else if url.refused.is_none() && n > url.takes - url.bytes.len() {
+        url.refused = Some(format!("more than {} bytes", url.takes));
+    }
+    if url.refused.is_some() {
         return 1;
     }
     // SAFETY: the plugin lends `n` bytes, and `n` is small.
@@ -259,14 +351,9 @@ unsafe extern "C" fn problem(ctx: *mut c_void, kind: u32, field: StreamitStr, te
 }
 
 unsafe extern "C" fn log(ctx: *mut c_void, level: u32, text: StreamitStr) {
-    // SAFETY: `ctx` is the leaked name set in `Library::open`; the plugin lends the text for this call.
-    let (id, text) = unsafe { (&*ctx.cast::<String>(), copied(text)) };
-    match level {
-        abi::LOG_ERROR => error!(provider.id = %id, "plugin: {text}"),
-        abi::LOG_WARN => warn!(provider.id = %id, "plugin: {text}"),
-        abi::LOG_INFO => info!(provider.id = %id, "plugin: {text}"),
-        _ => debug!(provider.id = %id, "plugin: {text}"),
-    }
+    // SAFETY: `ctx` is the leaked logger set in `Library::open`; the plugin lends the text for this call.
+    let (logger, text) = unsafe { (&*ctx.cast::<Logger>(), copied(text)) };
+    logger(level, &text);
 }
 
 /// A plugin's text, cut to the limit, without control characters.

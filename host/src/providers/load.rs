@@ -1,33 +1,37 @@
 //! From a name in TOML to a provider that answers: each step refuses with a reason of its own.
 
 use std::{
+    collections::HashMap,
     fs::{self, File, OpenOptions},
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use sha2::{Digest, Sha256};
-use streamit_plugin_api::{
-    Manifest,
-    manifest::{Example, Reject},
-};
 
 use super::{
     Description, State,
-    library::{CallError, Instance, Library},
+    library::{self, Library},
     output::{self, Place},
     preflight::preflight,
-    worker::{StartError, Worker},
+    prepare::{Prepare, prepare},
+    worker::{Backend, StartError, Worker},
 };
-use crate::{config, rooms::hex};
+use crate::{
+    config::{self, Isolation},
+    rooms::hex,
+};
 
 /// No real plugin is larger; a file that is would only cost memory.
 const MAX_LIBRARY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Loading, configuring and the golden examples together.
 const PREPARE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Different libraries of one provider that a process maps in its life: it never unmaps any.
+const MAX_LIBRARIES: usize = 32;
 
 /// A provider that passed every step.
 pub(super) struct Loaded {
@@ -41,57 +45,234 @@ pub(super) struct NotLoaded {
     pub(super) state: State,
     pub(super) reason: String,
     pub(super) description: Option<Arc<Description>>,
+    /// There is no file at all.
+    pub(super) is_missing: bool,
 }
 
-/// Loads the provider `id`.
-pub(super) fn load(
-    id: &str,
-    settings: &config::Provider,
-    plugins: &config::Plugins,
-    state_dir: &Path,
-) -> Result<Loaded, NotLoaded> {
-    let path = library_path(id, settings, plugins);
-    let refused = |reason: String| NotLoaded {
-        state: State::Refused,
-        reason: format!("{}: {reason}", path.display()),
-        description: None,
-    };
-    if !settings.enabled {
-        let reason = "turned off by `enabled = false`".to_owned();
-        return Err(NotLoaded { state: State::Disabled, reason, description: None });
-    }
-    let bytes = read(&path).map_err(refused)?;
-    let sha256 = hex(&Sha256::digest(&bytes));
-    if let Some(pin) = &settings.sha256
-        && *pin != sha256
-    {
-        return Err(refused(format!("its SHA-256 is {sha256}, the configuration pins {pin}")));
-    }
-    let preflight = preflight(&bytes).map_err(refused)?;
-    if preflight.manifest.id != id {
-        let named = &preflight.manifest.id;
-        return Err(refused(format!("it is the provider `{named}`; name it [providers.{named}]")));
-    }
-    let description = Arc::new(Description::new(preflight, sha256));
-    let with_description = |state, reason: String| NotLoaded {
-        state,
-        reason: format!("{}: {reason}", path.display()),
-        description: Some(description.clone()),
-    };
-    let refused = |reason| with_description(State::Refused, reason);
-    let places = output::places(&description.manifest, &settings.config).map_err(refused)?;
-    let copy = private_copy(&bytes, &description.sha256, state_dir).map_err(refused)?;
+/// What a load is made from: the same again gives the same again.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Origin {
+    pub(super) settings: config::Provider,
+    pub(super) path: PathBuf,
+    /// Empty if the file could not be read.
+    pub(super) sha256: String,
+}
 
-    let deadline = Duration::from_millis(settings.call_timeout_ms);
-    let (manifest, config) = (description.manifest.clone(), settings.config.clone());
-    let prepare_places = places.clone();
-    let prepare = move || prepare(&copy, &manifest, &config, &prepare_places);
-    match Worker::start(id, deadline, PREPARE_DEADLINE, prepare) {
-        Ok(worker) => Ok(Loaded { description, places, worker }),
-        Err(StartError::Refused(reason)) => Err(refused(reason)),
-        Err(StartError::Hung) => {
-            let secs = PREPARE_DEADLINE.as_secs();
-            Err(with_description(State::Hung, format!("loading it did not end within {secs} s")))
+/// Loads providers for one process.
+pub(super) struct Loader {
+    /// This program, to be started as a plugin's child.
+    pub(super) program: PathBuf,
+    /// Whether providers are to serve. Otherwise the probe's word is enough, and no plugin's code runs in this process.
+    pub(super) is_serving: bool,
+    libraries: Arc<Libraries>,
+}
+
+/// The libraries this process has mapped, by provider and content.
+#[derive(Default)]
+struct Libraries(Mutex<HashMap<String, HashMap<String, Arc<Library>>>>);
+
+impl Libraries {
+    fn open(&self, id: &str, sha256: &str, path: &Path) -> Result<Arc<Library>, String> {
+        let known = |libraries: &mut HashMap<String, HashMap<String, Arc<Library>>>| {
+            let libraries = libraries.entry(id.to_owned()).or_default();
+            (libraries.get(sha256).cloned(), libraries.len())
+        };
+        // Not under the lock: a library whose constructor never returns shall block no other.
+        match known(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+            (Some(library), _) => return Ok(library),
+            (None, MAX_LIBRARIES..) => {
+                return Err(format!(
+                    "{MAX_LIBRARIES} versions of it are in this process already, which can unload none; \
+                     restart the host, or give the provider isolation = \"process\""
+                ));
+            }
+            (None, _) => {}
+        }
+        let library = Arc::new(Library::open(path, Some(library::to_log(id)))?);
+        let mut libraries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        libraries.entry(id.to_owned()).or_default().insert(sha256.to_owned(), library.clone());
+        Ok(library)
+    }
+}
+
+impl Loader {
+    pub(super) fn new(program: PathBuf, is_serving: bool) -> Self {
+        Loader { program, is_serving, libraries: Arc::default() }
+    }
+
+    /// Loads the provider `id`; nothing if that would only repeat `present`.
+    pub(super) fn load(
+        &self,
+        id: &str,
+        settings: &config::Provider,
+        plugins: &config::Plugins,
+        state_dir: &Path,
+        present: Option<&Origin>,
+    ) -> Option<(Origin, Result<Loaded, NotLoaded>)> {
+        let path = library_path(id, settings, plugins);
+        let mut origin = Origin { settings: settings.clone(), path: path.clone(), sha256: String::new() };
+        if !settings.enabled {
+            let reason = "turned off by `enabled = false`".to_owned();
+            let off = NotLoaded { state: State::Disabled, reason, description: None, is_missing: false };
+            return Some((origin, Err(off)));
+        }
+        let refused = |(reason, is_missing): (String, bool)| NotLoaded {
+            state: State::Refused,
+            reason: format!("{}: {reason}", path.display()),
+            description: None,
+            is_missing,
+        };
+        let bytes = match read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => return Some((origin, Err(refused(error)))),
+        };
+        origin.sha256 = hex(&Sha256::digest(&bytes));
+        if present == Some(&origin) {
+            return None;
+        }
+        let loaded = self.load_bytes(id, &bytes, &origin, state_dir);
+        let loaded = loaded.map_err(|mut not_loaded| {
+            not_loaded.reason = format!("{}: {}", path.display(), not_loaded.reason);
+            not_loaded
+        });
+        Some((origin, loaded))
+    }
+
+    fn load_bytes(&self, id: &str, bytes: &[u8], origin: &Origin, state_dir: &Path) -> Result<Loaded, NotLoaded> {
+        let Origin { settings, sha256, .. } = origin;
+        let refused =
+            |reason: String| NotLoaded { state: State::Refused, reason, description: None, is_missing: false };
+        if let Some(pin) = &settings.sha256
+            && pin != sha256
+        {
+            return Err(refused(format!("its SHA-256 is {sha256}, the configuration pins {pin}")));
+        }
+        let preflight = preflight(bytes).map_err(refused)?;
+        if preflight.manifest.id != id {
+            let named = &preflight.manifest.id;
+            return Err(refused(format!("it is the provider `{named}`; name it [providers.{named}]")));
+        }
+        let description = Arc::new(Description::new(preflight, sha256.clone()));
+        let not_loaded = |state, reason: String| NotLoaded {
+            state,
+            reason,
+            description: Some(description.clone()),
+            is_missing: false,
+        };
+        let refused = |reason| not_loaded(State::Refused, reason);
+        let places = output::places(&description.manifest, &settings.config).map_err(refused)?;
+        let library = private_copy(bytes, sha256, state_dir).map_err(refused)?;
+        let marker = Marker::of(&library);
+        let is_apart = settings.isolation == Isolation::Process;
+        if !is_apart && marker.is_left_over() {
+            return Err(not_loaded(State::Quarantined, marker.reason()));
+        }
+        let manifest = (*description.manifest).clone();
+        let what = Prepare { library, manifest, config: settings.config.clone(), places: places.clone() };
+        self.probe(&what).map_err(refused)?;
+        match self.start(id, what, settings, sha256, marker, is_apart) {
+            Ok(worker) => Ok(Loaded { description, places, worker }),
+            Err(StartError::Refused(reason)) => Err(refused(reason)),
+            Err(StartError::Hung) => {
+                let reason = format!("loading it did not end within {PREPARE_DEADLINE:?}, though its probe did");
+                Err(not_loaded(State::Hung, reason))
+            }
+        }
+    }
+
+    /// Whether the plugin gets through its preparation in a process of its own: the last step before it runs in this one.
+    #[cfg(unix)]
+    fn probe(&self, what: &Prepare) -> Result<(), String> {
+        let mut child = super::child::Child::start(&self.program).map_err(|ended| ended.to_string())?;
+        let log = library::to_log(&what.manifest.id);
+        child.prepare(what, PREPARE_DEADLINE, &log).map_err(|ended| ended.to_string())?
+    }
+
+    #[cfg(not(unix))]
+    fn probe(&self, _: &Prepare) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn start(
+        &self,
+        id: &str,
+        what: Prepare,
+        settings: &config::Provider,
+        sha256: &str,
+        marker: Marker,
+        is_apart: bool,
+    ) -> Result<Worker, StartError> {
+        let deadline = Duration::from_millis(settings.call_timeout_ms);
+        if !self.is_serving {
+            return Worker::start(id, None, PREPARE_DEADLINE, || Ok(Backend::Nobody));
+        }
+        if is_apart {
+            #[cfg(unix)]
+            {
+                let log = library::to_log(id);
+                let apart = super::child::Isolated::new(self.program.clone(), what, deadline, PREPARE_DEADLINE, log);
+                // The child's own deadline is the one that counts: this thread outlives it.
+                return Worker::start(id, None, PREPARE_DEADLINE, move || Ok(Backend::Apart(Box::new(apart))));
+            }
+            #[cfg(not(unix))]
+            return Err(StartError::Refused("isolation = \"process\" is not available on this system".into()));
+        }
+        let (libraries, id_of_it, sha256) = (self.libraries.clone(), id.to_owned(), sha256.to_owned());
+        Worker::start(id, Some(deadline), PREPARE_DEADLINE, move || {
+            let _marked = marker.set()?;
+            let open = || libraries.open(&id_of_it, &sha256, &what.library);
+            prepare(&what, open, |_| {}).map(Backend::Here)
+        })
+    }
+}
+
+/// A file that exists while a library is being loaded into this process: if the process does not survive that, the next
+/// start finds it.
+struct Marker(PathBuf);
+
+/// The marker's file, locked as long as the load takes, so that another process with the same folder can tell.
+struct Marked {
+    path: PathBuf,
+    _lock: Option<File>,
+}
+
+impl Marker {
+    fn of(copy: &Path) -> Self {
+        Marker(copy.with_extension("loading"))
+    }
+
+    fn is_left_over(&self) -> bool {
+        // Whoever is loading it right now holds the lock.
+        File::open(&self.0).is_ok_and(|file| file.try_lock().is_ok())
+    }
+
+    fn reason(&self) -> String {
+        format!(
+            "the host did not survive loading it last time; replace it, give it isolation = \"process\", or delete {} \
+             to try once more",
+            self.0.display()
+        )
+    }
+
+    fn set(&self) -> Result<Marked, String> {
+        let failed = |error: std::io::Error| format!("cannot write {}: {error}", self.0.display());
+        let lock = match File::create_new(&self.0) {
+            Ok(file) => {
+                file.try_lock().map_err(|error| failed(error.into()))?;
+                Some(file)
+            }
+            // Another process has this folder too, and is loading the same.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+            Err(error) => return Err(failed(error)),
+        };
+        Ok(Marked { path: self.0.clone(), _lock: lock })
+    }
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        if self._lock.is_some() {
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
@@ -102,8 +283,8 @@ fn library_path(id: &str, settings: &config::Provider, plugins: &config::Plugins
     plugins.dir.join(settings.library.clone().unwrap_or_else(default))
 }
 
-/// The file's bytes, read once. Every later step uses these and not the file.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+/// The file's bytes, read once. Every later step uses these and not the file. An error says whether there is no file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, (String, bool)> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -113,15 +294,19 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     }
     let file = options.open(path).map_err(|error| match error {
-        error if error.kind() == std::io::ErrorKind::NotFound => {
-            "no such file; copy the provider's library there, or name it with `library`".to_owned()
+        error if error.kind() == ErrorKind::NotFound => {
+            ("no such file; copy the provider's library there, or name it with `library`".to_owned(), true)
         }
         #[cfg(unix)]
         error if error.raw_os_error() == Some(libc::ELOOP) => {
-            "a symbolic link; put the library itself there".to_owned()
+            ("a symbolic link; put the library itself there".to_owned(), false)
         }
-        error => format!("cannot open it: {error}"),
+        error => (format!("cannot open it: {error}"), false),
     })?;
+    read_open(file, path).map_err(|reason| (reason, false))
+}
+
+fn read_open(file: File, path: &Path) -> Result<Vec<u8>, String> {
     let metadata = file.metadata().map_err(|error| format!("cannot read its metadata: {error}"))?;
     if !metadata.is_file() {
         return Err("not a regular file".into());
@@ -129,22 +314,24 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     if metadata.len() > MAX_LIBRARY_BYTES {
         return Err(format!("it has {} bytes; a plugin has at most {MAX_LIBRARY_BYTES}", metadata.len()));
     }
-    only_the_owner_writes(&file, path)?;
+    only_the_owner_writes(&metadata, path)?;
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
     file.take(MAX_LIBRARY_BYTES).read_to_end(&mut bytes).map_err(|error| format!("cannot read it: {error}"))?;
     Ok(bytes)
 }
 
 #[cfg(unix)]
-fn only_the_owner_writes(file: &File, path: &Path) -> Result<(), String> {
+fn only_the_owner_writes(file: &fs::Metadata, path: &Path) -> Result<(), String> {
     use std::os::unix::fs::MetadataExt;
     const OTHERS_WRITE: u32 = 0o002;
     const STICKY: u32 = 0o1000;
-    let metadata = file.metadata().map_err(|error| format!("cannot read its metadata: {error}"))?;
-    if metadata.mode() & OTHERS_WRITE != 0 {
+    if file.mode() & OTHERS_WRITE != 0 {
         return Err("anybody may write to it; `chmod o-w` it".into());
     }
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
     let metadata = fs::metadata(folder).map_err(|error| format!("cannot read its folder's metadata: {error}"))?;
     if metadata.mode() & OTHERS_WRITE != 0 && metadata.mode() & STICKY == 0 {
         return Err(format!("anybody may write to its folder {}; `chmod o-w` it", folder.display()));
@@ -153,13 +340,13 @@ fn only_the_owner_writes(file: &File, path: &Path) -> Result<(), String> {
 }
 
 #[cfg(not(unix))]
-fn only_the_owner_writes(_: &File, _: &Path) -> Result<(), String> {
+fn only_the_owner_writes(_: &fs::Metadata, _: &Path) -> Result<(), String> {
     Ok(())
 }
 
 /// What gets loaded: a copy nobody else writes to, named by its content. Replacing the original cannot pull a mapped
 /// library away from under the process, and the loader cannot mistake a new version for the old one.
-fn private_copy(bytes: &[u8], sha256: &str, state_dir: &Path) -> Result<PathBuf, String> {
+pub(super) fn private_copy(bytes: &[u8], sha256: &str, state_dir: &Path) -> Result<PathBuf, String> {
     let folder = state_dir.join("plugins");
     let failed = |what: &str, error: std::io::Error| format!("cannot {what} {}: {error}", folder.display());
     fs::create_dir_all(&folder).map_err(|error| failed("create", error))?;
@@ -184,42 +371,4 @@ fn private_copy(bytes: &[u8], sha256: &str, state_dir: &Path) -> Result<PathBuf,
         failed("write a private copy into", error)
     })?;
     Ok(path)
-}
-
-/// The steps that run the plugin's code: load it, configure it, and hold it to its own golden examples.
-fn prepare(copy: &Path, manifest: &Manifest, config: &toml::Table, places: &[Place]) -> Result<Instance, String> {
-    let library = Arc::new(Library::open(copy, &manifest.id)?);
-    let create = |config: &toml::Table| {
-        let json = serde_json::to_string(config).map_err(|error| CallError::BadConfig(error.to_string()))?;
-        Instance::create(library.clone(), &json)
-    };
-    let instance = create(config).map_err(|error| error.to_string())?;
-    for Example { media, url, config } in &manifest.examples {
-        let came = match config {
-            Some(config) => create(config).and_then(|instance| instance.embed_url(media)),
-            None => instance.embed_url(media),
-        };
-        match came {
-            Ok(came) if came == *url => {}
-            Ok(came) => return Err(format!("its golden example {media:?} should give {url}, it gave {came}")),
-            Err(error) => return Err(format!("its golden example {media:?} should give {url}: {error}")),
-        }
-        if config.is_none() {
-            output::check_url(url, places)?;
-        }
-    }
-    for Reject { media, field, config } in &manifest.rejects {
-        let came = match config {
-            Some(config) => create(config).and_then(|instance| instance.embed_url(media)),
-            None => instance.embed_url(media),
-        };
-        match came {
-            Err(CallError::Rejected(rejection)) if rejection.problems().iter().any(|p| p.field == *field) => {}
-            came => {
-                let field = field.as_str();
-                return Err(format!("its golden example {media:?} should be rejected for {field}, came {came:?}"));
-            }
-        }
-    }
-    Ok(instance)
 }

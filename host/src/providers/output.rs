@@ -1,13 +1,14 @@
 //! What a plugin may answer: a URL on one of the origins it declared, and nothing that could surprise a browser.
 
+use serde::{Deserialize, Serialize};
 use streamit_plugin_api::{Manifest, manifest::config_key};
-use url::{Origin, Url};
+use url::Url;
 
 /// Where a provider's URLs may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Place {
-    /// Another origin.
-    Origin(Origin),
+    /// Another origin: scheme, host, and the port if it is not the usual one.
+    Origin(String),
     /// This host, below a path that begins and ends with a slash.
     Here(String),
 }
@@ -19,7 +20,9 @@ pub(super) fn places(manifest: &Manifest, config: &toml::Table) -> Result<Vec<Pl
 
 fn place(origin: &str, config: &toml::Table) -> Result<Place, String> {
     let Some(key) = config_key(origin) else {
-        return Url::parse(origin).map(|url| Place::Origin(url.origin())).map_err(|error| format!("{origin}: {error}"));
+        return Url::parse(origin)
+            .map(|url| Place::Origin(url.origin().ascii_serialization()))
+            .map_err(|error| format!("{origin}: {error}"));
     };
     let Some(value) = config.get(key).and_then(|value| value.as_str()) else {
         return Err(format!("config.{key}: missing; the provider's embed_origins name it"));
@@ -28,7 +31,7 @@ fn place(origin: &str, config: &toml::Table) -> Result<Place, String> {
         return Ok(Place::Here(value.to_owned()));
     }
     match Url::parse(value) {
-        Ok(url) if is_safe(&url) => Ok(Place::Origin(url.origin())),
+        Ok(url) if is_safe(&url) => Ok(Place::Origin(url.origin().ascii_serialization())),
         _ => Err(format!("config.{key}: `{value}`: expected \"/path/\" on this host or \"https://host/…\"")),
     }
 }
@@ -57,17 +60,17 @@ pub(super) fn check_url(text: &str, places: &[Place]) -> Result<(), String> {
     }
     let allowed = places.iter().any(|place| match place {
         Place::Here(path) => is_here && url.path().starts_with(path.as_str()),
-        Place::Origin(origin) => !is_here && url.origin() == *origin,
+        Place::Origin(origin) => !is_here && url.origin().ascii_serialization() == *origin,
     });
     if allowed { Ok(()) } else { Err(format!("its URL is on none of its embed_origins: {}", shown())) }
 }
 
 impl Place {
     /// As it stands in a Content-Security-Policy and in `event.origin` checks.
-    pub(super) fn as_source(&self) -> String {
+    pub(super) fn as_source(&self) -> &str {
         match self {
-            Place::Origin(origin) => origin.ascii_serialization(),
-            Place::Here(_) => "'self'".into(),
+            Place::Origin(origin) => origin,
+            Place::Here(_) => "'self'",
         }
     }
 }
@@ -77,9 +80,8 @@ mod tests {
     use super::*;
 
     fn allowed(text: &str) -> bool {
-        let cdn = Url::parse("https://cdn.example").expect("a URL").origin();
-        let local = Url::parse("http://localhost:3000").expect("a URL").origin();
-        check_url(text, &[Place::Origin(cdn), Place::Origin(local), Place::Here("/media/".into())]).is_ok()
+        let [cdn, local] = ["https://cdn.example", "http://localhost:3000"].map(|origin| Place::Origin(origin.into()));
+        check_url(text, &[cdn, local, Place::Here("/media/".into())]).is_ok()
     }
 
     #[test]

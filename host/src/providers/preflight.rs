@@ -19,6 +19,8 @@ pub(super) struct Preflight {
     pub(super) bridge: String,
     pub(super) version: String,
     pub(super) toolchain: String,
+    /// Major and minor version of the ABI it was built for.
+    pub(super) abi: (u16, u16),
 }
 
 /// Checks the bytes of a library, in the order of what would go wrong first.
@@ -56,7 +58,7 @@ pub(super) fn preflight(bytes: &[u8]) -> Result<Preflight, String> {
             true => Ok(()),
             false => Err("its provider.toml is not valid: external_id.example does not match its pattern".into()),
         })?;
-    Ok(Preflight { manifest, bridge, version: info.version, toolchain: info.toolchain })
+    Ok(Preflight { manifest, bridge, version: info.version, toolchain: info.toolchain, abi: info.abi })
 }
 
 fn not_a_library(bytes: &[u8], why: &str) -> String {
@@ -127,8 +129,28 @@ fn symbol<'data>(file: &File<'data>, name: &str, len: usize) -> Result<&'data [u
         .ok_or_else(|| format!("symbol {name} with its {len} bytes is not inside the file"))
 }
 
+/// The exported names that are neither the ABI's nor the linker's own.
+pub(super) fn foreign_exports(bytes: &[u8]) -> Result<Vec<String>, String> {
+    const LINKERS: [&str; 5] = ["_init", "_fini", "_edata", "_end", "__bss_start"];
+    let unreadable = |error: object::Error| format!("its table of symbols cannot be read: {error}");
+    let file = File::parse(bytes).map_err(unreadable)?;
+    let mut foreign = Vec::new();
+    for export in file.exports().map_err(unreadable)? {
+        if let NameOrOrdinal::Name(name) = export.map_err(unreadable)?.name() {
+            let name = String::from_utf8_lossy(name);
+            let is_ours = name.strip_prefix('_').unwrap_or(&name).starts_with("streamit_");
+            if !is_ours && !LINKERS.contains(&&*name) {
+                foreign.push(name.into_owned());
+            }
+        }
+    }
+    foreign.sort();
+    Ok(foreign)
+}
+
 struct Info {
     id: String,
+    abi: (u16, u16),
     version: String,
     toolchain: String,
     manifest_len: usize,
@@ -166,6 +188,7 @@ fn info(bytes: &[u8]) -> Result<Info, String> {
     }
     Ok(Info {
         id: text_at(28, 40),
+        abi: (major, u16_at(14)),
         version: text_at(68, 24),
         toolchain,
         manifest_len: u32_at(20) as usize,

@@ -14,7 +14,31 @@ use std::{
 use streamit_plugin_api::Media;
 use tokio::sync::oneshot;
 
+#[cfg(unix)]
+use super::child::Isolated;
 use super::library::{CallError, Instance};
+
+/// Who answers a provider's calls.
+pub(super) enum Backend {
+    /// The plugin, in this process.
+    Here(Instance),
+    /// The plugin, in a process of its own.
+    #[cfg(unix)]
+    Apart(Box<Isolated>),
+    /// The provider was only looked at.
+    Nobody,
+}
+
+impl Backend {
+    fn embed_url(&mut self, media: Media<'static>) -> Result<String, CallError> {
+        match self {
+            Backend::Here(instance) => instance.embed_url(&media),
+            #[cfg(unix)]
+            Backend::Apart(isolated) => isolated.embed_url(media),
+            Backend::Nobody => Err(CallError::Paused("it was loaded to be looked at, not to be asked".into())),
+        }
+    }
+}
 
 /// A handle on a provider's thread; the thread ends, and destroys the instance, when the last handle is gone.
 pub(super) struct Worker {
@@ -22,7 +46,7 @@ pub(super) struct Worker {
     /// Milliseconds from `epoch` to the start of the call that is running; 0 while none is.
     running_since: Arc<AtomicU64>,
     epoch: Instant,
-    deadline: Duration,
+    deadline: Option<Duration>,
 }
 
 struct Job {
@@ -40,12 +64,13 @@ pub(super) enum NoAnswer {
 }
 
 impl Worker {
-    /// Starts the thread. `prepare` runs on it and makes the instance: it may hang as well as any call.
+    /// Starts the thread. `prepare` runs on it and may hang as well as any call. A call that takes longer than
+    /// `deadline` is given up, and the thread with it.
     pub(super) fn start(
         name: &str,
-        deadline: Duration,
+        deadline: Option<Duration>,
         prepare_deadline: Duration,
-        prepare: impl FnOnce() -> Result<Instance, String> + Send + 'static,
+        prepare: impl FnOnce() -> Result<Backend, String> + Send + 'static,
     ) -> Result<Worker, StartError> {
         let (jobs, inbox) = mpsc::channel::<Job>();
         let (prepared, outcome) = mpsc::sync_channel(1);
@@ -53,10 +78,10 @@ impl Worker {
         let epoch = Instant::now();
         let running = running_since.clone();
         let body = move || {
-            let instance = match prepare() {
-                Ok(instance) => {
+            let mut backend = match prepare() {
+                Ok(backend) => {
                     let _ = prepared.send(Ok(()));
-                    instance
+                    backend
                 }
                 Err(reason) => {
                     let _ = prepared.send(Err(reason));
@@ -67,7 +92,7 @@ impl Worker {
                 // Whoever asked may have given up while the job was waiting.
                 if !answer.is_closed() {
                     running.store(elapsed_ms(epoch), Ordering::Release);
-                    let result = instance.embed_url(&media);
+                    let result = backend.embed_url(media);
                     running.store(0, Ordering::Release);
                     let _ = answer.send(result);
                 }
@@ -89,20 +114,23 @@ impl Worker {
     pub(super) async fn embed_url(&self, media: Media<'static>) -> Result<Result<String, CallError>, NoAnswer> {
         let (answer, mut answered) = oneshot::channel();
         self.jobs.send(Job { media, answer }).map_err(|_| NoAnswer::Gone)?;
+        let Some(deadline) = self.deadline else {
+            return answered.await.map_err(|_| NoAnswer::Gone);
+        };
         loop {
-            match tokio::time::timeout(self.deadline, &mut answered).await {
+            match tokio::time::timeout(deadline, &mut answered).await {
                 Ok(Ok(result)) => return Ok(result),
                 Ok(Err(_)) => return Err(NoAnswer::Gone),
-                Err(_) if self.is_stuck() => return Err(NoAnswer::Hung),
+                Err(_) if self.is_stuck(deadline) => return Err(NoAnswer::Hung),
                 Err(_) => {}
             }
         }
     }
 
-    fn is_stuck(&self) -> bool {
+    fn is_stuck(&self, deadline: Duration) -> bool {
         match self.running_since.load(Ordering::Acquire) {
             0 => false,
-            since => u128::from(elapsed_ms(self.epoch).saturating_sub(since)) >= self.deadline.as_millis(),
+            since => u128::from(elapsed_ms(self.epoch).saturating_sub(since)) >= deadline.as_millis(),
         }
     }
 }

@@ -1,0 +1,159 @@
+//! The commands of a plugin's author: `streamit plugin new | inspect | try | check`.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use streamit::{
+    program,
+    providers::{
+        author::{self, Checked, Inspected, Language, Untried},
+        check::{self, CaseResult},
+    },
+};
+use streamit_plugin_api::{Media, MediaType};
+
+use super::{BAD_CONFIGURATION, FAILED, Outcome, PluginCommand};
+
+pub(super) fn run(command: PluginCommand) -> Outcome<()> {
+    match command {
+        PluginCommand::New { name, c: true, .. } => new(&name, &Language::C),
+        PluginCommand::New { name, api_path, api_git, api_version, .. } => {
+            new(&name, &Language::Rust(dependency(api_path.as_deref(), api_git.as_deref(), api_version.as_deref())?))
+        }
+        PluginCommand::Inspect { file, json } => inspect(&file, json),
+        PluginCommand::Try { file, movie, tv, config } => {
+            let media = movie.map(|id| Ok(Media::movie(id))).or_else(|| tv.map(|tv| episode(&tv)));
+            try_one(&file, &media.expect("one of the two is required")?, config.as_deref())
+        }
+        PluginCommand::Check { file, config, only, json } => check(&file, config.as_deref(), only.as_deref(), json),
+        PluginCommand::List { .. } => unreachable!("main has taken it"),
+    }
+}
+
+/// The dependency on the plugin API, as the author wants it.
+fn dependency(path: Option<&Path>, git: Option<&str>, version: Option<&str>) -> Outcome<String> {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    if let Some(path) = path {
+        let failed = |error| (BAD_CONFIGURATION, format!("--api-path {}: {error}", path.display()));
+        let path = path.canonicalize().map_err(failed)?;
+        if !path.join("Cargo.toml").is_file() {
+            let text = format!("--api-path {}: no Cargo.toml is there; name the folder plugin-api", path.display());
+            return Err((BAD_CONFIGURATION, text));
+        }
+        return Ok(format!("{{ path = {} }}", quoted(&path.to_string_lossy())));
+    }
+    Ok(match (git, version) {
+        (Some(git), _) => format!("{{ git = {} }}", quoted(git)),
+        (None, version) => quoted(version.unwrap_or(env!("CARGO_PKG_VERSION"))),
+    })
+}
+
+fn new(name: &str, language: &Language) -> Outcome<()> {
+    let (folder, files) = author::new(Path::new("."), name, language).map_err(|error| (FAILED, error))?;
+    for file in files {
+        println!("{}", file.display());
+    }
+    let library = format!("{}{}{}", env::consts::DLL_PREFIX, name.replace('-', "_"), env::consts::DLL_SUFFIX);
+    let (build, built) = match language {
+        Language::Rust(_) => ("cargo build --release", PathBuf::from("target/release").join(library)),
+        Language::C => ("make", PathBuf::from(library)),
+    };
+    println!("\nNext:\n  cd {}\n  {build}\n  streamit plugin check {}", folder.display(), built.display());
+    Ok(())
+}
+
+fn inspect(file: &Path, json: bool) -> Outcome<()> {
+    let inspected = author::inspect(file).map_err(|error| (BAD_CONFIGURATION, error))?;
+    if json {
+        println!("{}", serde_json::to_string(&inspected).expect("plain data"));
+        return Ok(());
+    }
+    let Inspected { id, name, version, abi, toolchain, media_types, embed_origins, sha256, .. } = &inspected;
+    let Inspected { control, examples, rejects, bridge_bytes, bytes, .. } = &inspected;
+    println!("id             {id}");
+    println!("name           {name}");
+    println!("version        {version}");
+    println!("abi            {abi}");
+    println!("toolchain      {toolchain}");
+    println!("media types    {}", media_types.join(", "));
+    println!("control        {}", serde_json::to_value(control).expect("plain data").as_str().unwrap_or_default());
+    println!("embed origins  {}", embed_origins.join(", "));
+    println!("golden cases   {examples} examples, {rejects} rejects");
+    println!("bridge         {bridge_bytes} bytes");
+    println!("file           {bytes} bytes");
+    println!("sha256         {sha256}");
+    Ok(())
+}
+
+fn episode(tv: &[String]) -> Outcome<Media<'static>> {
+    let number = |n: usize, what: &str| {
+        let parse = |text: &String| {
+            text.parse().map_err(|_| (BAD_CONFIGURATION, format!("--tv: `{text}` is not a number for the {what}")))
+        };
+        tv.get(n).map(parse).transpose()
+    };
+    let external_id = tv.first().cloned().unwrap_or_default().into();
+    let (season, episode) = (number(1, "season")?, number(2, "episode")?);
+    Ok(Media { media_type: MediaType::Tv, external_id, season, episode })
+}
+
+fn config(json: Option<&str>) -> Outcome<Option<toml::Table>> {
+    let parse = |json| {
+        let expected = "expected a JSON object, as the configuration's `config = { … }`";
+        serde_json::from_str(json).map_err(|error| (BAD_CONFIGURATION, format!("--config: {error}; {expected}")))
+    };
+    json.map(parse).transpose()
+}
+
+fn try_one(file: &Path, media: &Media<'_>, json: Option<&str>) -> Outcome<()> {
+    match author::try_one(file, config(json)?, media, &program()) {
+        Ok(url) => {
+            println!("{url}");
+            Ok(())
+        }
+        Err(Untried::Rejected(rejection)) => {
+            let lines = rejection.problems().iter().map(|problem| {
+                let kind = serde_json::to_value(problem.kind).expect("plain data");
+                format!("{} ({}): {}", problem.field.as_str(), kind.as_str().unwrap_or_default(), problem.message)
+            });
+            Err((FAILED, format!("rejected\n{}", lines.collect::<Vec<_>>().join("\n"))))
+        }
+        Err(Untried::Failed(reason)) => Err((FAILED, reason)),
+    }
+}
+
+fn check(file: &Path, json_config: Option<&str>, only: Option<&str>, json: bool) -> Outcome<()> {
+    if let Some(only) = only
+        && !check::names().any(|name| name == only)
+    {
+        let names: Vec<_> = check::names().collect();
+        return Err((BAD_CONFIGURATION, format!("--only: there is no case `{only}`; there are {}", names.join(", "))));
+    }
+    let checked = author::check(file, config(json_config)?, only, &program());
+    let Checked { id, version, cases } = checked.as_ref().map_err(|error| (BAD_CONFIGURATION, error.clone()))?;
+    let count = |results: &[CaseResult]| cases.iter().filter(|case| results.contains(&case.result)).count();
+    let bad = count(&[CaseResult::Failed, CaseResult::Crashed, CaseResult::Hung]);
+    if json {
+        println!("{}", serde_json::to_string(checked.as_ref().expect("looked at above")).expect("plain data"));
+    } else {
+        println!("{} ({id} {version})", file.display());
+        for case in cases {
+            let result = format!("{:?}", case.result).to_lowercase();
+            println!("  {result:<8} {}", case.case);
+            let lines = match case.result {
+                CaseResult::Passed => continue,
+                CaseResult::Skipped => [("because", case.came.as_deref()), ("", None), ("", None)],
+                _ => [("expected", Some(case.expected)), ("came", case.came.as_deref()), ("mend", case.mend)],
+            };
+            for (label, text) in lines {
+                if let Some(text) = text {
+                    println!("           {label:<9} {text}");
+                }
+            }
+        }
+        println!("{} passed, {bad} not, {} skipped", count(&[CaseResult::Passed]), count(&[CaseResult::Skipped]));
+    }
+    if bad == 0 { Ok(()) } else { Err((FAILED, format!("{bad} of {} cases did not pass", cases.len()))) }
+}

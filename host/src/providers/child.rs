@@ -1,0 +1,496 @@
+//! A plugin in a process of its own: this program again, with an empty environment, limits, and one socket. The probe,
+//! `isolation = "process"` and `streamit plugin check` all speak to such a child; whatever the plugin does, it does there.
+//!
+//! The socket is the child's standard input at first and moves away before any plugin code runs; both standard streams
+//! are a pipe whose text is only quoted. A frame is a nonce (16 bytes, drawn for this child), a length (4 bytes, little
+//! endian) and JSON, so that text of a plugin's on any descriptor is never taken for an answer.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{
+            net::UnixStream,
+            process::{CommandExt, ExitStatusExt},
+        },
+    },
+    path::{Path, PathBuf},
+    process::{self, Command, ExitStatus},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rlimit::Resource;
+use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use streamit_plugin_api::{Media, abi};
+
+use super::{
+    check::{self, Verdict},
+    library::{CallError, Instance, Library, Logger},
+    prepare::{Prepare, Step, prepare},
+};
+
+/// The hidden command that makes this program a child.
+pub const COMMAND: &str = "plugin-child";
+
+/// No answer is longer: a URL has 2 KiB, a verdict some more.
+const MAX_FRAME_BYTES: usize = 1024 * 1024;
+
+/// As much of what a plugin prints is quoted.
+const QUOTED_BYTES: usize = 1024;
+
+/// A child that closed its socket is about to end; so long it gets to say how.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Address space of a child: no honest plugin comes near it, and a runaway one fails before the machine does.
+const MAX_ADDRESS_SPACE: u64 = 4 << 30;
+/// A child writes no core dump, and files only as large as a log line would need.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_OPEN_FILES: u64 = 64;
+
+type Nonce = [u8; 16];
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// Load, configure, run the golden examples.
+    Prepare(Prepare),
+    /// After `Prepare`.
+    EmbedUrl(Media<'static>),
+    /// One case of the conformance suite.
+    Check(String, Prepare),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Reply {
+    /// A line for the log; the answer is still to come.
+    Log(u32, String),
+    /// What begins now: where it will have ended, should it end here.
+    Doing(Step),
+    Prepared(Result<(), String>),
+    Url(Result<String, CallError>),
+    Checked(Verdict),
+}
+
+/// Why a child gave no answer.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) how: How,
+    step: Option<Step>,
+    printed: String,
+}
+
+#[derive(Debug)]
+pub(super) enum How {
+    /// It took longer than this, and was killed.
+    Hung(Duration),
+    Exited(ExitStatus),
+    /// What came was not from this program.
+    Garbled(&'static str),
+    /// It could not be started, or spoken to.
+    Failed(io::Error),
+}
+
+impl Ended {
+    fn before_start(error: io::Error) -> Self {
+        Ended { how: How::Failed(error), step: None, printed: String::new() }
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let during = self.step.map_or("before it began", Step::during);
+        match &self.how {
+            How::Hung(deadline) => write!(f, "it did not come to an end within {deadline:?}, {during}")?,
+            How::Exited(status) => match (status.signal(), status.code()) {
+                (Some(signal), _) => write!(f, "it crashed ({}) {during}", signal_name(signal))?,
+                (None, code) => write!(f, "it ended its process (exit status {}) {during}", code.unwrap_or(-1))?,
+            },
+            How::Garbled(what) => write!(f, "it wrote to a channel that is not its own ({what}) {during}")?,
+            How::Failed(error) => write!(f, "no process could be had for it: {error}")?,
+        }
+        if self.printed.is_empty() { Ok(()) } else { write!(f, "; it printed: {}", self.printed) }
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGSYS => "SIGSYS",
+        libc::SIGXFSZ => "SIGXFSZ: a file it wrote is too large",
+        _ => return format!("signal {signal}"),
+    };
+    format!("signal {signal}, {name}")
+}
+
+/// A running child. It ends when this is dropped.
+pub(super) struct Child {
+    process: process::Child,
+    socket: UnixStream,
+    nonce: Nonce,
+    printed: Arc<Mutex<Vec<u8>>>,
+    is_all_printed: mpsc::Receiver<()>,
+}
+
+impl Child {
+    /// Starts `program` as a child. Linux ends the child with the thread that calls this.
+    pub(super) fn start(program: &Path) -> Result<Child, Ended> {
+        let start = || -> io::Result<Child> {
+            let (mut socket, theirs) = UnixStream::pair()?;
+            let (mut output, prints) = io::pipe()?;
+            let process = Command::new(program)
+                .arg(COMMAND)
+                .env_clear()
+                .current_dir("/")
+                .process_group(0)
+                .stdin(OwnedFd::from(theirs))
+                .stdout(prints.try_clone()?)
+                .stderr(prints)
+                .spawn()?;
+            let printed = Arc::new(Mutex::new(Vec::new()));
+            let (all_printed, is_all_printed) = mpsc::channel();
+            let quoted = printed.clone();
+            thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                // What is not quoted is read all the same: a full pipe would stop the plugin.
+                while let Ok(n @ 1..) = output.read(&mut buffer) {
+                    let mut quoted = quoted.lock().unwrap_or_else(PoisonError::into_inner);
+                    let rest = QUOTED_BYTES.saturating_sub(quoted.len());
+                    quoted.extend_from_slice(&buffer[..n.min(rest)]);
+                }
+                let _ = all_printed.send(());
+            });
+            let nonce = crate::rooms::random_bytes();
+            socket.write_all(&nonce)?;
+            Ok(Child { process, socket, nonce, printed, is_all_printed })
+        };
+        start().map_err(Ended::before_start)
+    }
+
+    pub(super) fn prepare(
+        &mut self,
+        prepare: &Prepare,
+        deadline: Duration,
+        log: &Logger,
+    ) -> Result<Result<(), String>, Ended> {
+        match self.ask(&Request::Prepare(prepare.clone()), None, deadline, log)? {
+            Reply::Prepared(result) => Ok(result),
+            _ => Err(self.ended(How::Garbled("another answer"), None)),
+        }
+    }
+
+    pub(super) fn embed_url(
+        &mut self,
+        media: Media<'static>,
+        deadline: Duration,
+        log: &Logger,
+    ) -> Result<Result<String, CallError>, Ended> {
+        match self.ask(&Request::EmbedUrl(media), Some(Step::Call), deadline, log)? {
+            Reply::Url(result) => Ok(result),
+            _ => Err(self.ended(How::Garbled("another answer"), None)),
+        }
+    }
+
+    pub(super) fn check(&mut self, case: &str, what: &Prepare, deadline: Duration) -> Result<Verdict, Ended> {
+        match self.ask(&Request::Check(case.to_owned(), what.clone()), None, deadline, &check::unheard())? {
+            Reply::Checked(verdict) => Ok(verdict),
+            _ => Err(self.ended(How::Garbled("another answer"), None)),
+        }
+    }
+
+    /// Whether it ended while nobody asked it anything.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// Ends it, and answers what the plugin printed in its time.
+    pub(super) fn end(mut self) -> String {
+        // Its half of the pipe has to close first, and a polite child does that by itself.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        self.wait_a_little();
+        self.stop();
+        self.printed()
+    }
+
+    fn ask(
+        &mut self,
+        request: &Request,
+        mut step: Option<Step>,
+        deadline: Duration,
+        log: &Logger,
+    ) -> Result<Reply, Ended> {
+        let until = Instant::now() + deadline;
+        if let Err(error) = write_frame(&mut self.socket, &self.nonce, request)
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            return Err(self.ended(How::Failed(error), step));
+        }
+        loop {
+            match read_frame(&mut Until { socket: &self.socket, until }, &self.nonce) {
+                Ok(Some(Reply::Log(level, text))) => log(level, &text),
+                Ok(Some(Reply::Doing(next))) => step = Some(next),
+                Ok(Some(reply)) => return Ok(reply),
+                Ok(None) => return Err(self.ended(How::Garbled("a foreign frame"), step)),
+                Err(error) if is_timeout(&error) => return Err(self.ended(How::Hung(deadline), step)),
+                Err(_) => {
+                    let how = match self.wait_a_little() {
+                        Some(status) => How::Exited(status),
+                        None => How::Garbled("it was closed"),
+                    };
+                    return Err(self.ended(how, step));
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, how: How, step: Option<Step>) -> Ended {
+        self.stop();
+        Ended { how, step, printed: self.printed() }
+    }
+
+    fn wait_a_little(&mut self) -> Option<ExitStatus> {
+        let until = Instant::now() + LAST_WORDS;
+        loop {
+            match self.process.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(1)),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Ends it and whatever it started. Once it has been waited for, its number may be another's.
+    fn stop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            let group = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+            let _ = group.map(|group| rustix::process::kill_process_group(group, Signal::KILL));
+            let _ = self.process.wait();
+        }
+    }
+
+    fn printed(&self) -> String {
+        let _ = self.is_all_printed.recv_timeout(LAST_WORDS);
+        let printed = self.printed.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&printed);
+        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A socket that is read until a moment, however many reads that takes.
+struct Until<'a> {
+    socket: &'a UnixStream,
+    until: Instant,
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.socket.set_read_timeout(Some(left))?;
+        let mut socket = self.socket;
+        socket.read(buffer)
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
+
+fn write_frame<T: Serialize>(to: &mut impl Write, nonce: &Nonce, message: &T) -> io::Result<()> {
+    let body = serde_json::to_vec(message).map_err(io::Error::other)?;
+    let mut frame = Vec::with_capacity(nonce.len() + 4 + body.len());
+    frame.extend_from_slice(nonce);
+    frame.extend_from_slice(&u32::try_from(body.len()).map_err(io::Error::other)?.to_le_bytes());
+    frame.extend_from_slice(&body);
+    to.write_all(&frame)
+}
+
+/// A frame, or nothing if what came is none.
+fn read_frame<T: DeserializeOwned>(from: &mut impl Read, nonce: &Nonce) -> io::Result<Option<T>> {
+    let mut head = [0; 20];
+    from.read_exact(&mut head)?;
+    let len = u32::from_le_bytes(head[16..].try_into().expect("four bytes")) as usize;
+    if head[..16] != *nonce || len > MAX_FRAME_BYTES {
+        return Ok(None);
+    }
+    let mut body = vec![0; len];
+    from.read_exact(&mut body)?;
+    Ok(serde_json::from_slice(&body).ok())
+}
+
+/// The child's way back: shared by its answers and by whatever thread of the plugin logs.
+#[derive(Clone)]
+pub(super) struct Answers {
+    socket: Arc<Mutex<UnixStream>>,
+    nonce: Nonce,
+}
+
+impl Answers {
+    fn send(&self, reply: &Reply) {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        if write_frame(&mut *socket, &self.nonce, reply).is_err() {
+            // Nobody is left to answer to.
+            process::exit(0);
+        }
+    }
+
+    pub(super) fn doing(&self, step: Step) {
+        self.send(&Reply::Doing(step));
+    }
+
+    pub(super) fn logger(&self) -> Logger {
+        let answers = self.clone();
+        Box::new(move |level, text| answers.send(&Reply::Log(level, text.to_owned())))
+    }
+}
+
+/// The child's whole life: answers until its parent is gone.
+pub fn serve() -> process::ExitCode {
+    match take_socket().and_then(|(socket, nonce)| answer(socket, nonce)) {
+        Ok(()) => process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("streamit {COMMAND}: {error}; the host starts this by itself, for one plugin");
+            process::ExitCode::from(2)
+        }
+    }
+}
+
+fn take_socket() -> io::Result<(UnixStream, Nonce)> {
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut nonce = Nonce::default();
+    socket.read_exact(&mut nonce)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    #[cfg(target_os = "linux")]
+    {
+        rustix::thread::set_name(c"streamit-plugin")?;
+        // A plugin that never returns would not notice that its host is gone.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    }
+    for (resource, most) in [
+        (Resource::CORE, 0),
+        (Resource::FSIZE, MAX_FILE_BYTES),
+        (Resource::NOFILE, MAX_OPEN_FILES),
+        #[cfg(target_os = "linux")]
+        (Resource::AS, MAX_ADDRESS_SPACE),
+    ] {
+        // A limit that is lower already stays.
+        let (_, hard) = resource.get()?;
+        resource.set(most.min(hard), most.min(hard))?;
+    }
+    Ok((socket, nonce))
+}
+
+fn answer(mut requests: UnixStream, nonce: Nonce) -> io::Result<()> {
+    let answers = Answers { socket: Arc::new(Mutex::new(requests.try_clone()?)), nonce };
+    let mut instance: Option<Instance> = None;
+    loop {
+        let request = match read_frame(&mut requests, &nonce) {
+            Ok(Some(request)) => request,
+            Ok(None) => return Err(io::Error::other("not a request")),
+            Err(_) => return Ok(()),
+        };
+        match request {
+            Request::Prepare(what) => {
+                let open = || Library::open(&what.library, Some(answers.logger())).map(Arc::new);
+                let result = prepare(&what, open, |step| answers.doing(step));
+                answers.send(&Reply::Prepared(result.map(|prepared| instance = Some(prepared))));
+            }
+            Request::EmbedUrl(media) => {
+                let unprepared = || CallError::Fault("it was asked before it was prepared".into());
+                let url = instance.as_ref().ok_or_else(unprepared).and_then(|instance| instance.embed_url(&media));
+                answers.send(&Reply::Url(url));
+            }
+            Request::Check(case, what) => answers.send(&Reply::Checked(check::run(&case, &what, &answers))),
+        }
+    }
+}
+
+/// A provider that lives in a child: started with its first call, and again after it crashed.
+pub(super) struct Isolated {
+    program: PathBuf,
+    prepare: Prepare,
+    deadline: Duration,
+    start_deadline: Duration,
+    log: Logger,
+    child: Option<Child>,
+    /// Since a call last succeeded.
+    crashes: u32,
+    not_before: Instant,
+}
+
+/// The first restart is at once; each one after it waits twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+impl Isolated {
+    pub(super) fn new(
+        program: PathBuf,
+        prepare: Prepare,
+        deadline: Duration,
+        start_deadline: Duration,
+        log: Logger,
+    ) -> Self {
+        let not_before = Instant::now();
+        Isolated { program, prepare, deadline, start_deadline, log, child: None, crashes: 0, not_before }
+    }
+
+    pub(super) fn embed_url(&mut self, media: Media<'static>) -> Result<String, CallError> {
+        if self.child.as_mut().is_some_and(Child::has_ended) {
+            (self.log)(abi::LOG_WARN, "its process is gone, and is started again");
+            self.child = None;
+        }
+        let mut child = match self.child.take() {
+            Some(child) => child,
+            None => self.start()?,
+        };
+        match child.embed_url(media, self.deadline, &self.log) {
+            Ok(answer) => {
+                self.child = Some(child);
+                self.crashes = 0;
+                answer
+            }
+            Err(ended) => Err(self.crashed(&ended)),
+        }
+    }
+
+    fn start(&mut self) -> Result<Child, CallError> {
+        let pause = self.not_before.saturating_duration_since(Instant::now());
+        if !pause.is_zero() {
+            let crashes = self.crashes;
+            let text = format!("its process crashed {crashes} times; it is started again after a pause of {pause:?}");
+            return Err(CallError::Paused(text));
+        }
+        let mut child = Child::start(&self.program).map_err(|ended| self.crashed(&ended))?;
+        match child.prepare(&self.prepare, self.start_deadline, &self.log) {
+            Ok(Ok(())) => Ok(child),
+            Ok(Err(reason)) => Err(CallError::Fault(reason)),
+            Err(ended) => Err(self.crashed(&ended)),
+        }
+    }
+
+    fn crashed(&mut self, ended: &Ended) -> CallError {
+        self.crashes = self.crashes.saturating_add(1);
+        if let Some(doublings) = self.crashes.checked_sub(2) {
+            let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE);
+            self.not_before = Instant::now() + pause;
+        }
+        CallError::Fault(ended.to_string())
+    }
+}

@@ -1,0 +1,97 @@
+//! The steps that run a plugin's code before it serves: load it, configure it, and hold it to its own golden examples.
+//! The same steps in a child (the probe, a process of its own) and in the host.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use streamit_plugin_api::{
+    Manifest,
+    manifest::{Example, Reject},
+};
+
+use super::{
+    library::{CallError, Instance, Library},
+    output::{self, Place},
+};
+
+/// Everything that is needed to get a provider ready.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Prepare {
+    /// The private copy.
+    pub(super) library: PathBuf,
+    pub(super) manifest: Manifest,
+    pub(super) config: toml::Table,
+    pub(super) places: Vec<Place>,
+}
+
+/// What a plugin is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Step {
+    Opening,
+    Configuring,
+    Examples,
+    Call,
+}
+
+impl Step {
+    pub(super) fn during(self) -> &'static str {
+        match self {
+            Step::Opening => "while its library was being loaded (its constructors ran)",
+            Step::Configuring => "in create",
+            Step::Examples => "in one of its golden examples",
+            Step::Call => "in embed_url",
+        }
+    }
+}
+
+impl Prepare {
+    /// An instance with the operator's configuration, or another one's.
+    pub(super) fn create(&self, library: &Arc<Library>, config: Option<&toml::Table>) -> Result<Instance, CallError> {
+        let config = serde_json::to_string(config.unwrap_or(&self.config))
+            .map_err(|error| CallError::BadConfig(error.to_string()))?;
+        Instance::create(library.clone(), &config)
+    }
+}
+
+/// Takes the steps, and tells each as it begins.
+pub(super) fn prepare(
+    what: &Prepare,
+    open: impl FnOnce() -> Result<Arc<Library>, String>,
+    doing: impl Fn(Step),
+) -> Result<Instance, String> {
+    doing(Step::Opening);
+    let library = open()?;
+    doing(Step::Configuring);
+    let instance = what.create(&library, None).map_err(|error| error.to_string())?;
+    doing(Step::Examples);
+    examples(what, &library, &instance)?;
+    Ok(instance)
+}
+
+/// Whether every golden example comes out as the manifest says.
+pub(super) fn examples(what: &Prepare, library: &Arc<Library>, instance: &Instance) -> Result<(), String> {
+    let ask = |media, config: &Option<toml::Table>| match config {
+        Some(config) => what.create(library, Some(config)).and_then(|instance| instance.embed_url(media)),
+        None => instance.embed_url(media),
+    };
+    for Example { media, url, config } in &what.manifest.examples {
+        match ask(media, config) {
+            Ok(came) if came == *url => {}
+            Ok(came) => return Err(format!("its golden example {media:?} should give {url}, it gave {came}")),
+            Err(error) => return Err(format!("its golden example {media:?} should give {url}: {error}")),
+        }
+        if config.is_none() {
+            output::check_url(url, &what.places)?;
+        }
+    }
+    for Reject { media, field, config } in &what.manifest.rejects {
+        match ask(media, config) {
+            Err(CallError::Rejected(rejection)) if rejection.problems().iter().any(|p| p.field == *field) => {}
+            came => {
+                let field = field.as_str();
+                return Err(format!("its golden example {media:?} should be rejected for {field}, came {came:?}"));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! New files and new settings while rooms play: what changed is loaded beside what serves, and takes its place if it can.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use tracing::{info, warn};
+
+use super::{Provider, Providers, State, Table};
+use crate::config::{Config, ConfigError};
+
+/// Reads the configuration again when asked.
+#[derive(Clone)]
+pub struct Reloader(Arc<Shared>);
+
+struct Shared {
+    providers: Providers,
+    file: PathBuf,
+    /// What the process runs with; everything but its providers needs a restart to change.
+    started_with: Config,
+    /// One reload at a time.
+    turn: Mutex<()>,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reloaded {
+    pub providers: Vec<Changed>,
+    /// Settings that differ from those in force and need a restart, by table.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// What became of one provider.
+#[derive(Clone, Debug, Serialize)]
+pub struct Changed {
+    pub id: String,
+    pub change: Change,
+    pub state: State,
+    /// Counts the loads of this provider.
+    pub generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Same file, same settings.
+    Unchanged,
+    /// It was not there before.
+    Added,
+    /// A new generation answers from now on.
+    Reloaded,
+    /// The new one cannot be used, so the one before goes on.
+    Kept,
+    /// It answered before, and does not any more.
+    Stopped,
+    /// It still cannot be used.
+    NotReady,
+    /// The configuration does not name it any more.
+    Removed,
+}
+
+/// Why nothing was reloaded.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReloaded {
+    #[error("the configuration cannot be used, so nothing was changed:\n{0}")]
+    Config(#[from] ConfigError),
+}
+
+impl Reloader {
+    pub fn new(providers: Providers, started_with: Config) -> Self {
+        let file = started_with.file.clone();
+        Reloader(Arc::new(Shared { providers, file, started_with, turn: Mutex::default() }))
+    }
+
+    /// The file that is read again.
+    pub fn file(&self) -> &std::path::Path {
+        &self.0.file
+    }
+
+    /// Where the plugins' libraries are, as of the start.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.0.started_with.plugins.dir
+    }
+
+    /// Reads the configuration, loads what changed, and lets it serve. Blocks: plugins run.
+    pub fn reload(&self) -> Result<Reloaded, NotReloaded> {
+        let Shared { providers, file, started_with, turn } = &*self.0;
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = Config::load(file).inspect_err(|error| warn!("nothing is reloaded: {error}"))?;
+        let before = providers.list();
+        let mut table = Table::new();
+        let mut changes = Vec::new();
+        for (id, next) in providers.load_all(&config) {
+            let present = before.get(&id);
+            let (provider, change, reason) = decide(present, next);
+            let generation = provider.generation;
+            let (state, own) = provider.status();
+            let reason = reason.or_else(|| (!own.is_empty()).then(|| own.to_owned()));
+            if present.is_none_or(|present| !Arc::ptr_eq(present, &provider)) {
+                provider.announce();
+            }
+            changes.push(Changed { id: id.clone(), change, state, generation, reason });
+            table.insert(id, provider);
+        }
+        for (id, provider) in &*before {
+            if !table.contains_key(id) {
+                info!(provider.id = %id, "provider removed");
+                let (change, state, generation) = (Change::Removed, State::Disabled, provider.generation);
+                let reason = Some("the configuration does not name it any more".to_owned());
+                changes.push(Changed { id: id.clone(), change, state, generation, reason });
+            }
+        }
+        providers.replace(table);
+        let needs_restart = started_with.differing_tables(&config);
+        if !needs_restart.is_empty() {
+            warn!("only providers are reloaded; these settings changed too and need a restart: {needs_restart:?}");
+        }
+        Ok(Reloaded { providers: changes, needs_restart })
+    }
+}
+
+/// Which generation serves from now on, and what to call that.
+fn decide(present: Option<&Arc<Provider>>, next: Option<Arc<Provider>>) -> (Arc<Provider>, Change, Option<String>) {
+    let (present, next) = match (present, next) {
+        (Some(present), None) => return (present.clone(), Change::Unchanged, None),
+        (None, Some(next)) => {
+            let change = if next.is_ready() { Change::Added } else { Change::NotReady };
+            return (next, change, None);
+        }
+        (Some(present), Some(next)) => (present, next),
+        (None, None) => unreachable!("only what is present can be unchanged"),
+    };
+    match (present.is_ready(), next.is_ready()) {
+        (_, true) => (next, Change::Reloaded, None),
+        (true, false) if !is_meant(present, &next) => {
+            let (_, reason) = next.status();
+            warn!(provider.id = %next.id, generation = present.generation, "the one before goes on: {reason}");
+            let reason = format!("{reason}; generation {} goes on", present.generation);
+            (present.clone(), Change::Kept, Some(reason))
+        }
+        (true, false) => (next, Change::Stopped, None),
+        (false, false) if present.status() == next.status() => (next, Change::Unchanged, None),
+        (false, false) => (next, Change::NotReady, None),
+    }
+}
+
+/// Whether a provider stopped because somebody wants it to: it was turned off, or its file was taken away.
+fn is_meant(present: &Provider, next: &Provider) -> bool {
+    next.status().0 == State::Disabled || (next.is_missing && next.origin.path == present.origin.path)
+}
