@@ -240,14 +240,14 @@ impl Manifest {
         for Example { media, url, config } in &self.examples {
             match provider(config).and_then(|p| p.embed_url(media).map_err(|rejection| rejection.to_string())) {
                 Ok(came) if came == *url => {}
-                Ok(came) => failures.push(format!("{media:?}: expected {url}, came {came}")),
-                Err(error) => failures.push(format!("{media:?}: expected {url}, came: {error}")),
+                Ok(came) => failures.push(format!("{media}: expected {url}, came {came}")),
+                Err(error) => failures.push(format!("{media}: expected {url}, came: {error}")),
             }
         }
         for Reject { media, field, config } in &self.rejects {
             match provider(config).map(|p| p.embed_url(media)) {
                 Ok(Err(rejection)) if rejection.problems().iter().any(|p| p.field == *field) => {}
-                came => failures.push(format!("{media:?}: expected a rejection of {}, came {came:?}", field.as_str())),
+                came => failures.push(format!("{media}: expected a rejection of {}, came {came:?}", field.as_str())),
             }
         }
         if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }

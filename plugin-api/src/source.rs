@@ -124,6 +124,18 @@ impl<'a> Media<'a> {
     }
 }
 
+impl fmt::Display for Media<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}`", self.media_type, self.external_id)?;
+        for (name, number) in [("season", self.season), ("episode", self.episode)] {
+            if let Some(number) = number {
+                write!(f, " {name} {number}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What a provider's player can be told to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

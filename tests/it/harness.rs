@@ -10,7 +10,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::{Method, StatusCode};
@@ -111,7 +111,7 @@ impl App {
     /// The `streamit` program, in the host's folder.
     pub(crate) fn streamit(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&artifacts().streamit);
-        command.args(arguments).current_dir(self.folder.path()).env_remove("RUST_LOG");
+        command.args(arguments).current_dir(self.folder.path()).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -124,7 +124,10 @@ impl App {
         let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
         self.host = Some(host);
         let (url, admin_url) = tokio::task::spawn_blocking(move || {
-            let mut line = |prefix: &str| lines.next()?.ok()?.strip_prefix(prefix).map(str::to_owned);
+            // A plugin may have printed something before it.
+            let mut line = |label: &str| {
+                lines.by_ref().map_while(Result::ok).find_map(|line| Some(line.split_once(label)?.1.to_owned()))
+            };
             Some((line("StreamIt is at ")?, line("Its metrics are at ")?))
         })
         .await
@@ -148,8 +151,16 @@ impl App {
 
     /// Asks the host to stop, as an operator does.
     pub(crate) fn terminate(&self) {
-        let pid = self.host.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        self.signal("-TERM");
+    }
+
+    /// Sends the host a signal: `-HUP`.
+    pub(crate) fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap().success());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.host.as_ref().unwrap().id()
     }
 
     /// What the metric `name` counts at this moment.
@@ -199,6 +210,31 @@ impl App {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.unwrap();
         Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+    }
+
+    /// Asks for a reload, as an operator does, and answers what became of each provider.
+    pub(crate) async fn reload(&self) -> Value {
+        let answer = self.http.post(format!("{}/admin/reload", self.admin_url)).send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert_eq!(status, StatusCode::OK, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Where the library of a provider is looked for.
+    pub(crate) fn library(&self, id: &str) -> PathBuf {
+        use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+        self.path(&format!("plugins/{DLL_PREFIX}{}{DLL_SUFFIX}", id.replace('-', "_")))
+    }
+
+    /// A provider as the API shows it.
+    pub(crate) async fn provider(&self, id: &str) -> Value {
+        self.get(&format!("/api/v1/providers/{id}")).await.body
+    }
+
+    /// The URL of an identity, or what is wrong with it.
+    pub(crate) async fn resolve(&self, provider: &str, id: &str) -> Answer {
+        let media = json!({ "media_type": "movie", "external_id": id });
+        self.post(&format!("/api/v1/providers/{provider}/resolve"), media).await
     }
 
     /// A request as one likes it.
@@ -307,4 +343,13 @@ pub(crate) fn clock() -> Value {
 /// An episode.
 pub(crate) fn episode() -> Value {
     json!({ "provider": "vidking", "media_type": "tv", "external_id": "119051", "season": 1, "episode": 8 })
+}
+
+/// Waits until it is so.
+pub(crate) async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "never so");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

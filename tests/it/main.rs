@@ -16,6 +16,9 @@ mod watching; // two real browsers // each provider's player, imitated under its
 mod commands; // the command line and the configuration
 mod contract; // answers and messages against the published descriptions
 mod media; // files and pages over HTTP
-mod providers; // libraries that load, and those that do not
+mod plugins; // beginning, checking, dropping in and taking out a plugin, in Rust and in C
+mod providers; // what loaded providers answer, and what happens when they fail
+mod reload; // new files and settings while rooms play
+mod zoo; // every way a plugin can misbehave
 
 mod structure; // what the source may know

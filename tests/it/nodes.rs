@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use streamit_test_servers::{Postgres, Proxy, Redis};
 
-use crate::harness::{App, Member, Room, clock, episode};
+use crate::harness::{App, Member, Room, clock, episode, until};
 
 /// Hosts, and what they share.
 struct Nodes {
@@ -249,15 +249,6 @@ async fn a_node_without_its_redis_for_too_long_sends_its_people_elsewhere() {
     redis.thaw();
     until(|| async { Member::connect(&app, &room.code, None).await.is_ok() }).await;
     app.host(&room).await;
-}
-
-/// Waits until it is so.
-async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(40);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "never so");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[tokio::test]

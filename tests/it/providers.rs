@@ -5,15 +5,11 @@ use std::fs;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::harness::{App, BUNDLED};
-
-async fn provider(app: &App, id: &str) -> Value {
-    app.get(&format!("/api/v1/providers/{id}")).await.body
-}
+use crate::harness::App;
 
 /// The reason a provider is refused for.
 async fn refusal(app: &App, id: &str) -> String {
-    let provider = provider(app, id).await;
+    let provider = app.provider(id).await;
     assert_eq!(provider["state"], "refused", "{provider}");
     provider["reason"].as_str().unwrap().to_owned()
 }
@@ -29,7 +25,7 @@ async fn the_four_providers_are_ready_with_what_their_manifests_say() {
         [(&json!("mp4"), &ready), (&json!("vidking"), &ready), (&json!("youtube"), &ready), (&json!("vimeo"), &ready)]
     );
 
-    let vidking = provider(&app, "vidking").await;
+    let vidking = app.provider("vidking").await;
     assert_eq!(vidking["media_types"], json!(["movie", "tv"]));
     assert_eq!((&vidking["supports_events"], &vidking["supports_progress"]), (&json!(true), &json!(true)));
     assert_eq!(vidking["capabilities"], json!({ "seek": true, "pause": true, "resume": true, "autoplay": true }));
@@ -37,7 +33,7 @@ async fn the_four_providers_are_ready_with_what_their_manifests_say() {
         vidking["render_params"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
     assert_eq!(params, ["color", "autoPlay", "nextEpisode", "episodeSelector", "progress"]);
     assert_eq!(vidking["player"]["control"], "reload");
-    let own = &provider(&app, "mp4").await["player"]["embed_origins"];
+    let own = &app.provider("mp4").await["player"]["embed_origins"];
     assert_eq!(own, &json!(["self"]), "configuration is filled in");
 }
 
@@ -83,7 +79,7 @@ async fn each_provider_derives_its_documented_urls() {
 #[tokio::test]
 async fn a_bridge_is_immutable_under_its_hash() {
     let app = App::start().await;
-    let url = provider(&app, "vimeo").await["bridge_url"].as_str().unwrap().to_owned();
+    let url = app.provider("vimeo").await["bridge_url"].as_str().unwrap().to_owned();
     let by_hash = app.get(&url).await;
     assert_eq!(by_hash.headers["content-type"], "text/javascript; charset=utf-8");
     assert!(by_hash.headers["cache-control"].to_str().unwrap().contains("immutable"));
@@ -97,14 +93,14 @@ async fn removing_a_library_removes_that_provider_and_nothing_else() {
     let mut app = App::start().await;
     let tube = json!({ "provider": "youtube", "media_type": "movie", "external_id": "aqz-KE-bpKQ" });
     let room = app.room_playing(tube.clone()).await;
-    let library = library_named(&app, "youtube");
+    let library = app.library("youtube");
     let aside = app.path("aside");
     fs::rename(&library, &aside).unwrap();
     app.restart().await;
 
     assert!(refusal(&app, "youtube").await.contains("no such file"));
     for id in ["mp4", "vidking", "vimeo"] {
-        assert_eq!(provider(&app, id).await["state"], "ready");
+        assert_eq!(app.provider(id).await["state"], "ready");
     }
     let answer = app.post("/api/v1/rooms", json!({ "source": tube })).await;
     assert_eq!((answer.status, answer.problem()), (StatusCode::SERVICE_UNAVAILABLE, "provider_not_ready"));
@@ -121,11 +117,6 @@ async fn removing_a_library_removes_that_provider_and_nothing_else() {
     assert_eq!(app.view(&room).await["embed_url"], "https://www.youtube-nocookie.com/embed/aqz-KE-bpKQ");
 }
 
-fn library_named(app: &App, name: &str) -> std::path::PathBuf {
-    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-    app.path(&format!("plugins/{DLL_PREFIX}{name}{DLL_SUFFIX}"))
-}
-
 #[tokio::test]
 async fn a_provider_that_is_not_named_is_never_loaded() {
     let app = App::with("[providers.vimeo]").await;
@@ -136,91 +127,10 @@ async fn a_provider_that_is_not_named_is_never_loaded() {
 #[tokio::test]
 async fn a_disabled_provider_takes_no_rooms() {
     let app = App::with("[providers.vimeo]\nenabled = false").await;
-    let vimeo = provider(&app, "vimeo").await;
+    let vimeo = app.provider("vimeo").await;
     assert_eq!((&vimeo["state"], &vimeo["reason"]), (&json!("disabled"), &json!("turned off by `enabled = false`")));
     let source = json!({ "provider": "vimeo", "media_type": "movie", "external_id": "76979871" });
     assert_eq!(app.post("/api/v1/rooms", json!({ "source": source })).await.problem(), "provider_not_ready");
-}
-
-#[tokio::test]
-async fn files_that_are_no_plugins_are_refused_and_the_others_serve() {
-    let names = ["text", "empty", "cut", "folder", "program", "future", "strange", "pinned", "open"];
-    let tables: String = names.iter().map(|name| format!("[providers.{name}]\n")).collect();
-    let mut app = App::prepare(&format!("{BUNDLED}\n{tables}"));
-    let library = |name: &str| library_named(&app, name);
-    let good = fs::read(library("vimeo")).unwrap();
-    fs::write(library("text"), "hello world").unwrap();
-    fs::write(library("empty"), "").unwrap();
-    fs::write(library("cut"), &good[..good.len() / 2]).unwrap();
-    fs::create_dir(library("folder")).unwrap();
-    #[cfg(unix)]
-    fs::copy("/bin/sh", library("program")).unwrap();
-    fs::copy(library("future_abi"), library("future")).unwrap();
-    fs::copy(library("stranger"), library("strange")).unwrap();
-    fs::copy(library("vimeo"), library("pinned")).unwrap();
-    fs::copy(library("vimeo"), library("open")).unwrap();
-    let pin = "0".repeat(64);
-    let config = fs::read_to_string(app.path("config/streamit.toml")).unwrap();
-    let config = config.replace("[providers.pinned]", &format!("[providers.pinned]\nsha256 = \"{pin}\""));
-    fs::write(app.path("config/streamit.toml"), config).unwrap();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(library("open"), fs::Permissions::from_mode(0o666)).unwrap();
-    }
-    app.launch().await;
-
-    for (name, reason) in [
-        ("text", "not a shared library"),
-        ("empty", "not a shared library"),
-        ("cut", ""),
-        ("folder", "not a regular file"),
-        #[cfg(unix)]
-        ("program", "no symbol streamit_abi_info"),
-        ("future", "built for ABI 2 (with rustc "),
-        ("strange", "it is the provider `stranger`; name it [providers.stranger]"),
-        ("pinned", "the configuration pins 0000"),
-        #[cfg(unix)]
-        ("open", "anybody may write to it"),
-    ] {
-        let refusal = refusal(&app, name).await;
-        assert!(refusal.starts_with("plugins/"), "{refusal}");
-        assert!(refusal.contains(reason), "{name}: {refusal}");
-    }
-    for id in ["mp4", "vidking", "youtube", "vimeo"] {
-        assert_eq!(provider(&app, id).await["state"], "ready");
-    }
-    app.room().await;
-}
-
-#[tokio::test]
-async fn a_truncated_library_never_reaches_the_loader() {
-    let mut tables = String::new();
-    let cuts = 24;
-    for n in 0..cuts {
-        tables.push_str(&format!("[providers.cut{n}]\n"));
-    }
-    let mut app = App::prepare(&tables);
-    let good = fs::read(library_named(&app, "vimeo")).unwrap();
-    for n in 0..cuts {
-        fs::write(library_named(&app, &format!("cut{n}")), &good[..good.len() * (n + 1) / (cuts + 1)]).unwrap();
-    }
-    app.launch().await;
-    for n in 0..cuts {
-        refusal(&app, &format!("cut{n}")).await;
-    }
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn a_link_in_place_of_a_library_is_not_followed() {
-    let mut app = App::prepare("[providers.vimeo]");
-    let library = library_named(&app, "vimeo");
-    let elsewhere = app.path("elsewhere");
-    fs::rename(&library, &elsewhere).unwrap();
-    std::os::unix::fs::symlink(&elsewhere, &library).unwrap();
-    app.launch().await;
-    assert!(refusal(&app, "vimeo").await.contains("a symbolic link"));
 }
 
 #[tokio::test]
@@ -245,10 +155,6 @@ fn a_required_provider_that_cannot_load_stops_the_start() {
 const STRANGER: &str =
     "[providers.stranger]\ncall_timeout_ms = 200\n[providers.mp4]\nconfig = { base_url = \"/media/\" }";
 
-async fn ask(app: &App, id: &str) -> crate::harness::Answer {
-    app.post("/api/v1/providers/stranger/resolve", json!({ "media_type": "movie", "external_id": id })).await
-}
-
 #[tokio::test]
 async fn what_a_plugin_must_not_answer_is_not_passed_on() {
     for (id, reason) in [
@@ -259,10 +165,10 @@ async fn what_a_plugin_must_not_answer_is_not_passed_on() {
         ("long", "wrote more than 2048 bytes"),
     ] {
         let app = App::with(STRANGER).await;
-        let answer = ask(&app, id).await;
+        let answer = app.resolve("stranger", id).await;
         assert_eq!((answer.status, answer.problem()), (StatusCode::BAD_GATEWAY, "provider_failed"), "{id}");
         assert!(app.log().contains(reason), "{id}");
-        assert_eq!(ask(&app, "fine").await.status, StatusCode::OK);
+        assert_eq!(app.resolve("stranger", "fine").await.status, StatusCode::OK);
     }
 }
 
@@ -270,25 +176,51 @@ async fn what_a_plugin_must_not_answer_is_not_passed_on() {
 async fn a_panic_costs_one_request_and_five_of_them_the_provider() {
     let app = App::with(STRANGER).await;
     for _ in 0..4 {
-        assert_eq!(ask(&app, "panic").await.problem(), "provider_failed");
-        assert_eq!(ask(&app, "fine").await.status, StatusCode::OK);
+        assert_eq!(app.resolve("stranger", "panic").await.problem(), "provider_failed");
+        assert_eq!(app.resolve("stranger", "fine").await.status, StatusCode::OK);
     }
     assert!(app.log().contains("plugin: panicked at tests/fixtures/stranger/src/lib.rs:"), "its text and place");
     assert!(app.log().contains("as the id asked"));
-    ask(&app, "panic").await;
-    assert_eq!(ask(&app, "fine").await.problem(), "provider_not_ready");
-    let stranger = provider(&app, "stranger").await;
+    app.resolve("stranger", "panic").await;
+    assert_eq!(app.resolve("stranger", "fine").await.problem(), "provider_not_ready");
+    let stranger = app.provider("stranger").await;
     assert_eq!(stranger["state"], "faulted");
     assert!(stranger["reason"].as_str().unwrap().starts_with("5 faults in 60 s"));
     app.room().await;
 }
 
 #[tokio::test]
+async fn a_panic_is_caught_wherever_it_starts() {
+    for isolation in ["none", "process"] {
+        let config =
+            |more: &str| {
+                format!("{STRANGER}\n[providers.stranger]\nisolation = \"{isolation}\"\nconfig = {{ {more} }}")
+                    .replacen("[providers.stranger]\ncall_timeout_ms = 200\n", "", 1)
+            };
+        let app = App::with(&config("panics_in_new = true")).await;
+        let stranger = app.provider("stranger").await;
+        assert_eq!(stranger["state"], "refused");
+        let reason = stranger["reason"].as_str().unwrap();
+        assert!(reason.contains("create panicked; the plugin's own text is in the host's log"), "{reason}");
+        assert!(app.log().contains("plugin: panicked at tests/fixtures/stranger/src/lib.rs:"), "its text and place");
+
+        app.write_config(&config("panics_in_drop = true"));
+        app.reload().await;
+        assert_eq!(app.resolve("stranger", "trap").await.problem(), "provider_failed");
+        assert_eq!(app.resolve("stranger", "fine").await.status, StatusCode::OK);
+        app.write_config(&config("generation = 3"));
+        assert_eq!(app.reload().await["providers"][1]["change"], "reloaded", "{isolation}");
+        assert_eq!(app.resolve("stranger", "generation").await.body["embed_url"], "https://stranger.example/3");
+        app.room().await;
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_never_returns_takes_its_provider_and_nothing_else() {
     let app = App::with(STRANGER).await;
-    let (hung, _room) = tokio::join!(ask(&app, "hang"), app.room());
+    let (hung, _room) = tokio::join!(app.resolve("stranger", "hang"), app.room());
     assert_eq!(hung.problem(), "provider_not_ready");
-    assert_eq!(provider(&app, "stranger").await["state"], "hung");
-    assert_eq!(ask(&app, "fine").await.problem(), "provider_not_ready");
+    assert_eq!(app.provider("stranger").await["state"], "hung");
+    assert_eq!(app.resolve("stranger", "fine").await.problem(), "provider_not_ready");
     app.room().await;
 }

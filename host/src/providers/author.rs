@@ -175,6 +175,7 @@ pub fn new(parent: &Path, id: &str, language: &Language) -> Result<(PathBuf, Vec
     let filled = |text: &str| {
         text.replace("ACME_DEPENDENCY", dependency)
             .replace("acme_crate", id)
+            .replace("ACME_LIBRARY", &snake)
             .replace("acme.example", &format!("{id}.example"))
             .replace("\"acme\"", &format!("\"{id}\""))
             .replace("struct Acme", &format!("struct {}", words.concat()))

@@ -94,6 +94,11 @@ pub(super) enum How {
 }
 
 impl Ended {
+    /// Whether somebody else ended it: no plugin does this to itself.
+    fn was_killed(&self) -> bool {
+        matches!(self.how, How::Exited(status) if status.signal() == Some(libc::SIGKILL))
+    }
+
     fn before_start(error: io::Error) -> Self {
         Ended { how: How::Failed(error), step: None, printed: String::new() }
     }
@@ -205,11 +210,6 @@ impl Child {
             Reply::Checked(verdict) => Ok(verdict),
             _ => Err(self.ended(How::Garbled("another answer"), None)),
         }
-    }
-
-    /// Whether it ended while nobody asked it anything.
-    pub(super) fn has_ended(&mut self) -> bool {
-        !matches!(self.process.try_wait(), Ok(None))
     }
 
     /// Ends it, and answers what the plugin printed in its time.
@@ -452,15 +452,18 @@ impl Isolated {
     }
 
     pub(super) fn embed_url(&mut self, media: Media<'static>) -> Result<String, CallError> {
-        if self.child.as_mut().is_some_and(Child::has_ended) {
-            (self.log)(abi::LOG_WARN, "its process is gone, and is started again");
-            self.child = None;
-        }
         let mut child = match self.child.take() {
             Some(child) => child,
             None => self.start()?,
         };
-        match child.embed_url(media, self.deadline, &self.log) {
+        let mut answer = child.embed_url(media.clone(), self.deadline, &self.log);
+        if answer.as_ref().is_err_and(Ended::was_killed) {
+            // Before this call or in the middle of it: it is not the plugin's fault, and asking again changes nothing.
+            (self.log)(abi::LOG_WARN, "somebody killed its process; it is started again");
+            child = self.start()?;
+            answer = child.embed_url(media, self.deadline, &self.log);
+        }
+        match answer {
             Ok(answer) => {
                 self.child = Some(child);
                 self.crashes = 0;

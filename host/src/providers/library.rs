@@ -117,7 +117,8 @@ impl Library {
     pub(super) fn open(path: &Path, logger: Option<Logger>) -> Result<Library, String> {
         let library = open_for_good(path).map_err(|error| {
             // The reason is published, and where the private copy lies is nobody's business.
-            let reason = error.to_string().replace(&path.display().to_string(), "it");
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            let reason = cause.replace(&format!("{}: ", path.display()), "");
             format!("the system's loader refused it: {reason}")
         })?;
         // SAFETY: the symbol is of this type by the ABI, whose major version is in its name.
@@ -328,16 +329,13 @@ impl Received {
     }
 
     fn config_text(self) -> String {
-        let texts: Vec<_> = self
-            .0
-            .into_iter()
-            .map(
-                |(_, key, text)| {
-                    if key.is_empty() { format!("config: {text}") } else { format!("config.{key}: {text}") }
-                },
-            )
-            .collect();
-        if texts.is_empty() { "config: refused without a reason".into() } else { texts.join("; ") }
+        let problems = self.0.into_iter().filter(|(_, key, text)| !key.is_empty() || !text.is_empty());
+        let texts = problems.map(|(_, key, text)| match key.as_str() {
+            "" => format!("config: {text}"),
+            key => format!("config.{key}: {text}"),
+        });
+        let text = texts.collect::<Vec<_>>().join("; ");
+        if text.is_empty() { "config: refused without a reason".into() } else { text }
     }
 }
 

@@ -44,6 +44,9 @@ fn is_safe(url: &Url) -> bool {
 
 /// Whether a URL that a plugin wrote may be given to a browser.
 pub(super) fn check_url(text: &str, places: &[Place]) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("its URL is empty".into());
+    }
     let shown = || text.chars().take(120).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect::<String>();
     if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
         return Err(format!("its URL has blanks, backslashes or control characters: {}", shown()));

@@ -121,7 +121,7 @@ fn symbol<'data>(file: &File<'data>, name: &str, len: usize) -> Result<&'data [u
             "streamit_provider_v1" | "streamit_abi_info" => {
                 format!("no symbol {name}: not a StreamIt plugin; export_provider! makes one")
             }
-            _ => format!("no symbol {name}"),
+            _ => format!("no symbol {name}: a plugin has all four; export_provider! makes them"),
         });
     };
     file.segments()

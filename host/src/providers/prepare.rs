@@ -74,11 +74,12 @@ pub(super) fn examples(what: &Prepare, library: &Arc<Library>, instance: &Instan
         Some(config) => what.create(library, Some(config)).and_then(|instance| instance.embed_url(media)),
         None => instance.embed_url(media),
     };
+    let shown =
+        |came: Result<String, CallError>| came.map_or_else(|error| error.to_string(), |url| format!("it gave {url}"));
     for Example { media, url, config } in &what.manifest.examples {
-        match ask(media, config) {
-            Ok(came) if came == *url => {}
-            Ok(came) => return Err(format!("its golden example {media:?} should give {url}, it gave {came}")),
-            Err(error) => return Err(format!("its golden example {media:?} should give {url}: {error}")),
+        let came = ask(media, config);
+        if came.as_ref() != Ok(url) {
+            return Err(format!("its golden example {media} should give {url}; {}", shown(came)));
         }
         if config.is_none() {
             output::check_url(url, &what.places)?;
@@ -89,7 +90,7 @@ pub(super) fn examples(what: &Prepare, library: &Arc<Library>, instance: &Instan
             Err(CallError::Rejected(rejection)) if rejection.problems().iter().any(|p| p.field == *field) => {}
             came => {
                 let field = field.as_str();
-                return Err(format!("its golden example {media:?} should be rejected for {field}, came {came:?}"));
+                return Err(format!("its golden example {media} should be rejected for its {field}; {}", shown(came)));
             }
         }
     }

@@ -1,0 +1,272 @@
+//! An author's way: begin a plugin, build it, check it, drop it into a host that runs, watch with it, take it out again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::{Value, json};
+use streamit_zoo::{CALLS, build};
+
+use crate::harness::{App, BUNDLED};
+
+const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a command of the program, which must succeed, and answers what it printed.
+fn succeeds(app: &App, arguments: &[&str]) -> String {
+    let output = app.streamit(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}\n{}{}", text(&output.stdout), text(&output.stderr));
+    output
+}
+
+/// Builds a generated crate with the versions this repository has, so that nothing new is fetched.
+fn cargo_build(folder: &Path, toolchain: Option<&str>, more: &[&str]) -> PathBuf {
+    fs::copy(format!("{REPOSITORY}/Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(toolchain.unwrap_or("authors"));
+    let mut cargo = match toolchain {
+        Some(toolchain) => {
+            let mut rustup = Command::new("rustup");
+            rustup.args(["run", toolchain, "cargo"]);
+            // What the cargo that runs this test set for itself is not meant for another one.
+            for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+                rustup.env_remove(name);
+            }
+            rustup
+        }
+        None => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
+    };
+    run(cargo.args(["build", "-q", "--target-dir"]).arg(&target).args(more).current_dir(folder));
+    let name = folder.file_name().unwrap().to_str().unwrap().replace('-', "_");
+    let library = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    target.join("debug").join(library)
+}
+
+fn new_in_rust(app: &App, name: &str) -> PathBuf {
+    let api = format!("{REPOSITORY}/plugin-api");
+    let said = succeeds(app, &["plugin", "new", name, "--api-path", &api]);
+    assert!(said.contains("cargo build --release") && said.contains("streamit plugin check"), "{said}");
+    app.path(name)
+}
+
+/// Drops a library into a host that is running, plays with it, and takes it out again.
+async fn lives_in_a_running_host(app: &App, id: &str, library: &Path) {
+    let (room, mut ann, mut ben) = app.room_of_two().await;
+    fs::copy(library, app.library(id)).unwrap();
+    app.write_config(&format!("{BUNDLED}[providers.{id}]\n"));
+    let reloaded = app.reload().await;
+    let added = reloaded["providers"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&added["id"], &added["change"], &added["state"]),
+        (&json!(id), &json!("added"), &json!("ready")),
+        "{added}"
+    );
+
+    let episode = json!({ "provider": id, "media_type": "tv", "external_id": "4711", "season": 2, "episode": 3 });
+    let other = app.room_playing(episode.clone()).await;
+    let url = format!("https://play.{id}.example/tv/4711/2/3");
+    assert_eq!(app.view(&other).await["embed_url"], url);
+    let path = format!("/api/v1/rooms/{}/source", room.code);
+    let put = app.request(reqwest::Method::PUT, &path, Some(&room.key), Some(episode.clone())).await;
+    assert_eq!(put.status, 200, "{put:?}");
+    for member in [&mut ann, &mut ben] {
+        member.sees(|state| state["room"]["source"]["provider"] == id).await;
+    }
+    let wrong = json!({ "provider": id, "media_type": "tv", "external_id": "x" });
+    let refused = app.post("/api/v1/rooms", json!({ "source": wrong })).await;
+    let fields: Vec<String> = refused.fields().into_iter().map(|(field, _)| field).collect();
+    assert_eq!(fields, ["external_id", "season", "episode"]);
+    let bridge = app.provider(id).await["bridge_url"].as_str().unwrap().to_owned();
+    assert!(app.get(&bridge).await.body.as_str().unwrap().contains("export default"));
+
+    app.write_config(BUNDLED);
+    fs::remove_file(app.library(id)).unwrap();
+    let reloaded = app.reload().await;
+    assert_eq!(reloaded["providers"].as_array().unwrap().last().unwrap()["change"], "removed");
+    let view = app.view(&room).await;
+    assert_eq!(view["embed_url"], Value::Null);
+    ann.seek(9_000).await;
+    ben.sees_position(9_000).await;
+}
+
+#[tokio::test]
+async fn a_new_plugin_in_rust_is_built_checked_dropped_in_and_taken_out() {
+    let app = App::start().await;
+    let folder = new_in_rust(&app, "my-films");
+    let library = cargo_build(&folder, None, &[]);
+    let checked = succeeds(&app, &["plugin", "check", library.to_str().unwrap()]);
+    assert!(checked.contains(" passed, 0 not, "), "{checked}");
+    lives_in_a_running_host(&app, "my-films", &library).await;
+
+    // Its own unit test, the manifest's examples, is there from the beginning.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("authors");
+    let tested = run(Command::new("cargo").args(["test", "-q", "--target-dir"]).arg(target).current_dir(&folder));
+    assert!(text(&tested.stdout).contains("1 passed"), "{}", text(&tested.stdout));
+
+    // Built so that a panic ends the process, it is not let in.
+    let library = cargo_build(&folder, None, &["--config", "profile.dev.panic=\"abort\""]);
+    fs::copy(library, app.library("my-films")).unwrap();
+    app.write_config(&format!("{BUNDLED}[providers.my-films]\n"));
+    app.reload().await;
+    let refused = app.provider("my-films").await;
+    assert!(refused["reason"].as_str().unwrap().contains("built with panic = \"abort\""), "{refused}");
+}
+
+#[tokio::test]
+async fn a_new_plugin_in_c_is_built_checked_dropped_in_and_taken_out() {
+    let app = App::start().await;
+    let said = succeeds(&app, &["plugin", "new", "c-films", "--c"]);
+    assert!(said.contains("  make\n"), "{said}");
+    let folder = app.path("c-films");
+    run(Command::new("make").arg("CFLAGS=-O2 -Werror").current_dir(&folder));
+    let library = folder.join("libc_films.so");
+    let checked = succeeds(&app, &["plugin", "check", library.to_str().unwrap()]);
+    assert!(checked.contains(" passed, 0 not, "), "{checked}");
+    lives_in_a_running_host(&app, "c-films", &library).await;
+}
+
+#[test]
+fn the_header_is_c99_and_cpp() {
+    let folder = tempfile::tempdir().unwrap();
+    for (compiler, standard, file) in [("cc", "c99", "x.c"), ("c++", "c++11", "x.cpp")] {
+        let source = folder.path().join(file);
+        fs::write(&source, "#include \"streamit_provider.h\"\n#include \"streamit_provider.h\"\nint nothing;\n")
+            .unwrap();
+        let found = Command::new(compiler).arg("--version").output().is_ok();
+        if !found && compiler == "c++" {
+            println!("skipped for C++: there is no {compiler} here");
+            continue;
+        }
+        let flags = ["-pedantic", "-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null"];
+        run(Command::new(compiler)
+            .arg(format!("-std={standard}"))
+            .args(flags)
+            .arg(format!("-I{REPOSITORY}/plugin-api/include"))
+            .arg(&source));
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_of_another_compiler_loads() {
+    let toolchain = "nightly";
+    let version = Command::new("rustup").args(["run", toolchain, "rustc", "--version"]).output();
+    let Some(version) = version.ok().filter(|output| output.status.success()).map(|output| text(&output.stdout)) else {
+        println!("skipped: no {toolchain} toolchain here");
+        return;
+    };
+    let app = App::start().await;
+    let folder = new_in_rust(&app, "nightly-films");
+    let library = cargo_build(&folder, Some(toolchain), &[]);
+    let inspected: Value =
+        serde_json::from_str(&succeeds(&app, &["plugin", "inspect", library.to_str().unwrap(), "--json"])).unwrap();
+    assert_eq!(inspected["toolchain"], version.trim(), "{inspected}");
+    lives_in_a_running_host(&app, "nightly-films", &library).await;
+    println!("built by {}, loaded", version.trim());
+}
+
+#[tokio::test]
+async fn the_bundled_plugins_pass_the_conformance_suite() {
+    let app = App::prepare("");
+    for id in ["mp4", "vidking", "vimeo", "youtube"] {
+        let library = app.library(id);
+        let checked = succeeds(&app, &["plugin", "check", library.to_str().unwrap(), "--json"]);
+        let checked: Value = serde_json::from_str(&checked).unwrap();
+        assert_eq!(checked["id"], id);
+        let results: Vec<&str> =
+            checked["cases"].as_array().unwrap().iter().map(|c| c["result"].as_str().unwrap()).collect();
+        assert!(results.len() > 20 && results.iter().all(|r| ["passed", "skipped"].contains(r)), "{checked}");
+    }
+}
+
+#[tokio::test]
+async fn the_suite_says_what_was_expected_what_came_and_how_to_mend_it() {
+    let app = App::prepare("");
+    let folder = app.path(".");
+    for (flags, case, result) in [
+        (&["-DCREATE=loop()"][..], "create_and_destroy", "hung"),
+        (&["-DCONSTRUCTOR=abort()"], "loads", "crashed"),
+        (&["-DCONSTRUCTOR=print()"], "silent", "failed"),
+        (&["-DCREATE=malloc(4000)"], "create_and_destroy", "failed"),
+        (&["-DURL=\"https://elsewhere.example/\""], "ids", "failed"),
+        (&["-DUNDEFINED"], "loads", "failed"),
+        (&[], "numbers", "failed"),
+        (&[], "media_types", "failed"),
+        (&[], "unknown_config_key", "failed"),
+        (&["-fvisibility=default"], "exports", "failed"),
+        (&[], "same_answer", "passed"),
+        (&[], "late_writes", "passed"),
+    ] {
+        let library = build(&folder, CALLS, flags);
+        let output =
+            app.streamit(&["plugin", "check", library.to_str().unwrap(), "--only", case, "--json"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(i32::from(result != "passed")), "{case}: {}", text(&output.stdout));
+        let checked: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let only = &checked["cases"][0];
+        assert_eq!((&only["case"], &only["result"]), (&json!(case), &json!(result)), "{only}");
+        if result != "passed" {
+            assert!(only["expected"].is_string() && only["came"].is_string() && only["mend"].is_string(), "{only}");
+        }
+    }
+    let output = app.streamit(&["plugin", "check", "Cargo.toml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn inspect_and_try_answer_without_a_host() {
+    let app = App::prepare("");
+    let library = app.library("vidking");
+    let library = library.to_str().unwrap();
+    let inspected = succeeds(&app, &["plugin", "inspect", library]);
+    for line in ["id             vidking", "embed origins  https://www.vidking.net", "abi            1.0"] {
+        assert!(inspected.contains(line), "{inspected}");
+    }
+    let tried = succeeds(&app, &["plugin", "try", library, "--tv", "119051", "1", "8"]);
+    assert_eq!(tried, "https://www.vidking.net/embed/tv/119051/1/8\n");
+    let output = app.streamit(&["plugin", "try", library, "--tv", "119051"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("season (missing): ") && said.contains("episode (missing): "), "{said}");
+
+    let mp4 = app.library("mp4");
+    let config = r#"{ "base_url": "https://cdn.example/" }"#;
+    let tried = succeeds(&app, &["plugin", "try", mp4.to_str().unwrap(), "--movie", "a.mp4", "--config", config]);
+    assert_eq!(tried, "https://cdn.example/a.mp4\n");
+
+    // Nothing of a plugin runs for `inspect`.
+    let crasher = build(&app.path("."), CALLS, &["-DCONSTRUCTOR=abort()"]);
+    assert!(succeeds(&app, &["plugin", "inspect", crasher.to_str().unwrap()]).contains("id             caller"));
+    let output = app.streamit(&["plugin", "try", crasher.to_str().unwrap(), "--movie", "1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("it crashed (signal 6, SIGABRT)"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_new_plugin_has_a_name_of_its_own_and_overwrites_nothing() {
+    let app = App::prepare("");
+    fs::create_dir(app.path("taken")).unwrap();
+    for (name, reason) in [
+        ("taken", "cannot create ./taken"),
+        ("Bad", "cannot be a provider's id"),
+        ("../x", "cannot be a provider's id"),
+    ] {
+        let output = app.streamit(&["plugin", "new", name]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        assert!(text(&output.stderr).contains(reason), "{}", text(&output.stderr));
+    }
+    succeeds(&app, &["plugin", "new", "from-git", "--api-git", "https://git.example/streamit"]);
+    let manifest = fs::read_to_string(app.path("from-git/Cargo.toml")).unwrap();
+    assert!(manifest.contains("streamit-plugin-api = { git = \"https://git.example/streamit\" }"), "{manifest}");
+    succeeds(&app, &["plugin", "new", "from-registry"]);
+    let manifest = fs::read_to_string(app.path("from-registry/Cargo.toml")).unwrap();
+    assert!(manifest.contains(concat!("streamit-plugin-api = \"", env!("CARGO_PKG_VERSION"), "\"")), "{manifest}");
+}
