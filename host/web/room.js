@@ -14,6 +14,10 @@ const PASSING_MS = 6000;
 /** An order of one's own comes back as a STATE within this time. */
 const OWN_ORDER_MS = 2000;
 
+/** Marks for the next load of this page: who was joined, and for whose sake it is loaded anew. */
+const REJOIN = "streamit.rejoin";
+const RELOADED_FOR = "streamit.reloaded-for";
+
 const ENDINGS = {
   closed_by_host: "The host has closed this room.",
   host_gone: "The host did not come back, so the room is closed.",
@@ -52,6 +56,13 @@ async function arrive() {
   try {
     const room = await request("GET", `/rooms/${encodeURIComponent(code)}`);
     showTitle(room);
+    const name = sessionStorage.getItem(REJOIN);
+    if (name !== null) {
+      sessionStorage.removeItem(REJOIN);
+      $("name").value = name;
+      join();
+      return;
+    }
     const who = room.presence.viewers === 1 ? "1 person is here." : `${room.presence.viewers} people are here.`;
     cover(key ? "This is your room." : room.presence.viewers > 0 ? who : "Nobody is here yet.", "enter");
     $("join").textContent = key ? "Enter as host" : "Join";
@@ -102,6 +113,18 @@ function ended(reason) {
   cover(ENDINGS[reason] ?? ENDINGS.closed, "home-link");
 }
 
+/**
+ * A page may load players from where its providers were when it was loaded, and from nowhere else (its
+ * Content-Security-Policy). For a provider that came later the page is loaded once more.
+ */
+document.addEventListener("securitypolicyviolation", ({ effectiveDirective, blockedURI }) => {
+  if (!state || !["frame-src", "media-src"].includes(effectiveDirective)) return;
+  if (sessionStorage.getItem(RELOADED_FOR) === blockedURI) return;
+  sessionStorage.setItem(RELOADED_FOR, blockedURI);
+  sessionStorage.setItem(REJOIN, $("name").value);
+  location.reload();
+});
+
 // ---- The room's state ----------------------------------------------------------------------------------------------
 
 function applyState(next) {
@@ -116,9 +139,12 @@ function applyState(next) {
     mount(next.room.source);
   } else if (!before || !isSame(before.playback, next.playback)) {
     const { follower } = mounted;
-    // Somebody else gave this order, so theirs is the player to follow from now on.
-    if (performance.now() - orderedAt > OWN_ORDER_MS) follower.isLeader = false;
-    follower.apply(next.playback);
+    // There is none while the player is on its way; it will begin with the state of that moment.
+    if (follower) {
+      // Somebody else gave this order, so theirs is the player to follow from now on.
+      if (performance.now() - orderedAt > OWN_ORDER_MS) follower.isLeader = false;
+      follower.apply(next.playback);
+    }
   }
   showTransport();
 }
@@ -131,7 +157,7 @@ function reassert(before, next) {
   const { player, follower } = mounted;
   const isReset = !next.playback.is_playing && next.playback.position_ms === 0 && before?.playback.position_ms > 0;
   wasLost = false;
-  if (role !== "host" || !isReset || follower.isDetached) return false;
+  if (role !== "host" || !isReset || !follower || follower.isDetached) return false;
   order(before.playback.is_playing ? "PLAY" : "PAUSE", player.currentTime);
   return true;
 }
@@ -182,7 +208,10 @@ function mountPlayer(source, url, manifest, mountBridge) {
   follower.addEventListener("act", ({ detail }) => acted(detail));
   follower.addEventListener("blocked", () => cover("Your browser wants a click before it plays.", "unblock"));
   player.addEventListener("error", ({ detail }) => notice(`The player says: ${detail ?? "it cannot play this"}`));
-  player.addEventListener("ready", () => notice(""));
+  player.addEventListener("ready", () => {
+    sessionStorage.removeItem(RELOADED_FOR);
+    notice("");
+  });
   player.addEventListener("timeupdate", showTransport);
   follower.apply(playback);
   showParams();

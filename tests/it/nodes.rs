@@ -635,5 +635,9 @@ async fn what_redis_adds_to_an_orders_way_is_measured() {
     ann.ping().await;
     let (scripts, publishes) = (calls("evalsha") - scripts, calls("spublish") - publishes);
     println!("100 orders: {scripts} scripts, {publishes} publishes");
-    assert!(publishes == 100 && (100..120).contains(&scripts), "{scripts} scripts, {publishes} publishes");
+    // The last word on who is here may fall into it.
+    assert!(
+        (100..=101).contains(&publishes) && (100..120).contains(&scripts),
+        "{scripts} scripts, {publishes} publishes"
+    );
 }

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use streamit_zoo::{CALLS, build};
 
-use crate::harness::{App, until};
+use crate::harness::{App, browser::Browser, players, until};
 
 const MP4: &str = "[providers.mp4]\nconfig = { base_url = \"/media/\" }\n";
 
@@ -226,7 +226,7 @@ async fn a_thousand_reloads_interrupt_nobody() {
     let reload = async |n: u32| {
         // Every other time another file, every time another configuration.
         let staged = app.path("plugins/staged");
-        fs::write(&staged, if n % 2 == 0 { &first } else { &second }).unwrap();
+        fs::write(&staged, if n.is_multiple_of(2) { &first } else { &second }).unwrap();
         fs::rename(&staged, app.library(CALLS)).unwrap();
         app.write_config(&config(n));
         assert_eq!(changes(&app.reload().await)[1], change(CALLS, "reloaded", "ready"));
@@ -253,4 +253,57 @@ async fn a_thousand_reloads_interrupt_nobody() {
          {growth:.2} KiB of memory per generation over {MORE} more"
     );
     assert!(!app.log().contains("socket closed"), "a socket was closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_asks_again_until_its_provider_is_back() {
+    let app = App::with(MP4).await;
+    let room = app.room().await;
+    app.write_config(&format!("{}\nenabled = false\n", MP4.trim()));
+    app.reload().await;
+    let browser = Browser::start();
+    let window = browser.window().await;
+    window.goto(&format!("{}/r/{}#key={}", app.url, room.code, room.key)).await;
+    window.join().await;
+    let says = "document.querySelector('#cover-text').textContent";
+    window.until(&format!("{says}.includes('is not ready on this server') && {says}.includes('Trying again')")).await;
+    window.screenshot("provider-away").await;
+    // The room itself works.
+    window.click("#play").await;
+    window.until("document.querySelector('#play').textContent === 'Pause'").await;
+
+    app.write_config(MP4);
+    app.reload().await;
+    window.until("document.querySelector('#stage video').currentTime > 1").await;
+    window.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_was_open_before_a_provider_came_plays_it() {
+    let app = App::with(MP4).await;
+    let flags = players::serve().await;
+    let browser = Browser::with_flags(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+    let room = app.room().await;
+    let window = browser.window().await;
+    window.goto(&format!("{}/r/{}#key={}", app.url, room.code, room.key)).await;
+    window.join().await;
+    window.until("document.querySelector('#stage video').readyState >= 2").await;
+
+    app.write_config(&format!("{MP4}[providers.vimeo]\n"));
+    app.reload().await;
+    let source = json!({ "provider": "vimeo", "media_type": "movie", "external_id": "76979871/8272103f6e" });
+    let path = format!("/api/v1/rooms/{}/source", room.code);
+    app.request(reqwest::Method::PUT, &path, Some(&room.key), Some(source)).await;
+    window
+        .until("document.querySelector('#stage iframe')?.src.startsWith('https://player.vimeo.com/video/76979871')")
+        .await;
+    window.until("document.querySelector('#viewers').textContent === '1 watching'").await;
+    window.click("#play").await;
+    window.0.enter_frame(0).await.unwrap();
+    window.until("!player.paused && player.time > 1").await;
+    window.0.enter_parent_frame().await.unwrap();
+    // The page tried once, and the browser told it that it may not.
+    let complaints = window.complaints().await;
+    assert!(complaints.len() <= 1 && complaints.iter().all(|line| line.contains("player.vimeo.com")), "{complaints:?}");
+    window.close().await;
 }

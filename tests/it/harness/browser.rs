@@ -157,14 +157,18 @@ impl Window {
 
     /// Closes the window; a page that broke its own policy or threw is a failed scene.
     pub(crate) async fn close(self) {
+        let bad = self.complaints().await;
+        assert!(bad.is_empty(), "{bad:#?}");
+        self.0.close().await.unwrap();
+    }
+
+    /// What the browser said about the page since it was last asked.
+    pub(crate) async fn complaints(&self) -> Vec<String> {
         let session = self.0.session_id().await.unwrap().unwrap();
         let url = format!("{}/session/{session}/se/log", self.1);
         let request = reqwest::Client::new().post(url).json(&json!({ "type": "browser" }));
         let log: Value = request.send().await.unwrap().json().await.unwrap();
-        let lines = log["value"].as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap());
-        let bad: Vec<_> =
-            lines.filter(|line| line.contains("Uncaught") || line.contains("Content Security Policy")).collect();
-        assert!(bad.is_empty(), "{bad:#?}");
-        self.0.close().await.unwrap();
+        let lines = log["value"].as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap().to_owned());
+        lines.filter(|line| line.contains("Uncaught") || line.contains("Content Security Policy")).collect()
     }
 }
