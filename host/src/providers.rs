@@ -428,6 +428,22 @@ impl Equivalent<Media<'static>> for Asked<'_> {
     }
 }
 
+/// One instance on the caller's own thread, without deadline, cache or judgement: what benchmarks compare with.
+#[doc(hidden)]
+pub struct Bare(library::Instance);
+
+#[doc(hidden)]
+impl Bare {
+    pub fn open(file: &std::path::Path) -> Result<Bare, String> {
+        let library = Arc::new(library::Library::open(file, None)?);
+        library::Instance::create(library, "{}").map(Bare).map_err(|error| error.to_string())
+    }
+
+    pub fn embed_url(&self, media: &Media<'_>) -> Result<String, String> {
+        self.0.embed_url(media).map_err(|error| error.to_string())
+    }
+}
+
 /// What the provider says is wrong, and what the contract adds about fields the provider did not mention.
 fn both(rejection: &Rejection, shape: &Rejection) -> Rejection {
     let problems = rejection.problems();

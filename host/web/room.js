@@ -162,6 +162,8 @@ function reassert(before, next) {
   return true;
 }
 
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/[.…]?$/, ".")}`;
+
 const isSame = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 // ---- The player ----------------------------------------------------------------------------------------------------
@@ -186,7 +188,7 @@ async function mount(source) {
       return;
     } catch (error) {
       if (!isCurrent()) return;
-      cover(`${error.message} Trying again…`);
+      cover(`${sentence(error.message)} Trying again…`);
       await new Promise((resolve) => { setTimeout(resolve, SOURCE_RETRY_MS[Math.min(tries, SOURCE_RETRY_MS.length - 1)]); });
     }
   }

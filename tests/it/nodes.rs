@@ -447,7 +447,8 @@ async fn a_burst_of_joins_costs_redis_a_handful_of_calls() {
     // Each viewer is a file of this process, too.
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
     let joins = (files / 2).min(5_000);
-    let shared = Nodes::start(1).await;
+    // All of them are this one process, which may be slow to say HELLO so often.
+    let shared = Nodes::with(1, 300, "[limits]\nhello_secs = 60").await;
     let node = &shared.nodes[0];
     let room = node.room().await;
     let mut ann = node.host(&room).await;

@@ -27,6 +27,30 @@ async fn judge(app: &App, name: &str, state: &str, reason: &str) {
     if came == "refused" {
         assert!(because.starts_with("plugins/lib"), "{name}: {because}");
     }
+    assert!(came == "ready" || is_explained(because), "plugins/README.md does not explain `{because}`");
+}
+
+/// Whether the author's guide has a row for a reason, with its cause and what to do.
+fn is_explained(reason: &str) -> bool {
+    let guide = include_str!("../../plugins/README.md").split("## Refusals").nth(1).unwrap();
+    let rows = guide.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let mut phrases = rows.flat_map(|row| row.split("; "));
+    phrases.any(|phrase| {
+        let mut rest = reason;
+        // An ellipsis stands for anything.
+        phrase.split('…').all(|part| match rest.split_once(part.trim()) {
+            Some((_, after)) => {
+                rest = after;
+                true
+            }
+            None => false,
+        })
+    })
+}
+
+#[test]
+fn the_guide_does_not_explain_everything() {
+    assert!(!is_explained("something else entirely"), "the test itself can see");
 }
 
 /// The others are well.
@@ -92,6 +116,7 @@ async fn in_calls(isolation: &str, cases: &[(&str, &str)]) {
         let log = app.log().split_off(seen);
         let said = log.lines().find(|line| line.contains(reason)).unwrap_or_else(|| panic!("{id}: {reason}\n{log}"));
         println!("{id:<18} {}", said.split("streamit::providers: ").last().unwrap());
+        assert!(is_explained(said), "plugins/README.md does not explain `{said}`");
         let next = app.resolve(CALLS, &format!("after {id}")).await;
         assert_eq!(next.body["embed_url"], "https://zoo.example/fine", "the next call works");
     }

@@ -1,4 +1,4 @@
-//! The commands of this repository: `cargo xtask run`, `test`, `lint`, `header`. Each does its own set-up.
+//! The commands of this repository: `cargo xtask run`, `test`, `lint`, `bench`, `header`. Each does its own set-up.
 #![expect(clippy::print_stdout, reason = "a command line talks to its terminal")]
 
 mod header;
@@ -25,6 +25,8 @@ enum Task {
     },
     /// Check formatting, clippy, the documentation and the C header; warnings are errors
     Lint,
+    /// Measure: each figure beside one of the same run
+    Bench,
     /// Write plugin-api/include/streamit_provider.h anew, after a change of plugin-api/src/abi.rs
     Header,
 }
@@ -35,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         Task::Run => run(),
         Task::Test { arguments } => test(&arguments),
         Task::Lint => lint(),
+        Task::Bench => bench(),
         Task::Header => header::write(),
     }
 }
@@ -192,6 +195,11 @@ fn lint() -> anyhow::Result<()> {
     succeed(&mut cargo(["fmt", "--all", "--check"]))?;
     succeed(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     succeed(cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn bench() -> anyhow::Result<()> {
+    succeed(&mut cargo(["build", "--release", "--package", "streamit-host", "--package", "vidking"]))?;
+    succeed(&mut cargo(["bench", "--package", "streamit-host", "--benches"]))
 }
 
 fn cargo<const N: usize>(arguments: [&str; N]) -> Command {

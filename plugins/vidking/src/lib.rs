@@ -5,7 +5,7 @@
 
 use streamit_plugin_api::{ConfigError, Field, Media, NoConfig, Provider, Rejection, Shape, export_provider};
 
-struct Vidking;
+pub(crate) struct Vidking;
 
 impl Provider for Vidking {
     type Config = NoConfig;
