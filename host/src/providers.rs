@@ -27,6 +27,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use indexmap::{Equivalent, IndexMap};
 use serde::Serialize;
 use streamit_plugin_api::{Capabilities, Manifest, Media, PlaybackSource, Problem, Rejection};
@@ -71,7 +72,7 @@ struct Shared {
     metrics: Arc<Metrics>,
 }
 
-type Table = IndexMap<String, Arc<Provider>>;
+type Table = IndexMap<String, Arc<Provider>, RandomState>;
 
 /// One generation of a provider, ready or not. A reload makes a new one; this one ends after its last call.
 pub struct Provider {
@@ -86,7 +87,7 @@ pub struct Provider {
     /// Why it does not answer, from the moment it does not. Nothing but a new generation mends that.
     stopped: OnceLock<(State, String)>,
     faults: Mutex<Vec<Instant>>,
-    urls: Mutex<IndexMap<Media<'static>, Arc<str>>>,
+    urls: Mutex<IndexMap<Media<'static>, Arc<str>, RandomState>>,
     metrics: Arc<Metrics>,
 }
 
@@ -210,7 +211,7 @@ impl Providers {
     }
 
     /// Every provider, in the configuration's order.
-    pub fn list(&self) -> Arc<IndexMap<String, Arc<Provider>>> {
+    pub fn list(&self) -> Arc<IndexMap<String, Arc<Provider>, RandomState>> {
         self.0.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -237,7 +238,10 @@ impl Providers {
     /// The URL that plays `media`, asked of the provider or remembered.
     pub async fn embed_url(&self, id: &str, media: &Media<'_>) -> Result<Arc<str>, ProviderError> {
         let provider = self.get(id).ok_or_else(|| ProviderError::Unknown(id.into()))?;
-        provider.embed_url(media).await
+        match provider.known_url(media) {
+            Some(url) => Ok(url),
+            None => provider.embed_url(media).await,
+        }
     }
 
     /// Sources for `frame-src` and `media-src`: where ready providers' players come from.
@@ -329,10 +333,28 @@ impl Provider {
         self.stopped.get().is_none()
     }
 
+    /// What it answered before, as long as it is ready.
+    fn known_url(&self, media: &Media<'_>) -> Option<Arc<str>> {
+        let urls = self.urls.lock().unwrap_or_else(PoisonError::into_inner);
+        urls.get(&Asked(media)).filter(|_| self.is_ready()).cloned()
+    }
+
+    fn remember(&self, media: Media<'static>, url: Arc<str>) {
+        let mut urls = self.urls.lock().unwrap_or_else(PoisonError::into_inner);
+        if urls.len() >= CACHED_URLS {
+            urls.clear();
+        }
+        urls.insert(media, url);
+    }
+
     async fn embed_url(&self, media: &Media<'_>) -> Result<Arc<str>, ProviderError> {
         // The contract's own rule stands above every provider: none can allow a movie with a season.
         match (media.shape(), self.ask(media).await) {
-            (Ok(_), answer) => answer,
+            (Ok(_), answer) => {
+                let url: Arc<str> = answer?.into();
+                self.remember(media.clone().into_owned(), url.clone());
+                Ok(url)
+            }
             (Err(shape), Err(ProviderError::Rejected(rejection))) => {
                 Err(ProviderError::Rejected(both(&rejection, &shape)))
             }
@@ -341,26 +363,16 @@ impl Provider {
         }
     }
 
-    /// Asks the plugin, unless its answer is known.
-    async fn ask(&self, media: &Media<'_>) -> Result<Arc<str>, ProviderError> {
+    /// Asks the plugin, and judges what it says.
+    async fn ask(&self, media: &Media<'_>) -> Result<String, ProviderError> {
         let Some(worker) = self.worker.as_ref().filter(|_| self.is_ready()) else {
             return Err(ProviderError::NotReady { id: self.id.clone(), reason: self.status().1.to_owned() });
         };
-        if let Some(url) = self.urls.lock().unwrap_or_else(PoisonError::into_inner).get(&Asked(media)) {
-            return Ok(url.clone());
-        }
-        let media = media.clone().into_owned();
         let span = debug_span!("provider.call", provider.id = %self.id);
-        match worker.embed_url(media.clone()).instrument(span).await {
+        match worker.embed_url(media.clone().into_owned()).instrument(span).await {
             Ok(Ok(url)) => match output::check_url(&url, &self.places) {
                 Ok(()) => {
                     self.count("ok");
-                    let url: Arc<str> = url.into();
-                    let mut urls = self.urls.lock().unwrap_or_else(PoisonError::into_inner);
-                    if urls.len() >= CACHED_URLS {
-                        urls.clear();
-                    }
-                    urls.insert(media, url.clone());
                     Ok(url)
                 }
                 Err(reason) => Err(self.failed(reason)),

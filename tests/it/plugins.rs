@@ -133,6 +133,14 @@ async fn a_new_plugin_in_c_is_built_checked_dropped_in_and_taken_out() {
     let checked = succeeds(&app, &["plugin", "check", library.to_str().unwrap()]);
     assert!(checked.contains(" passed, 0 not, "), "{checked}");
     lives_in_a_running_host(&app, "c-films", &library).await;
+
+    // The example it is made from can be built where it lies.
+    let copy = app.path("plugin-api");
+    run(Command::new("cp").arg("-r").arg(format!("{REPOSITORY}/plugin-api")).arg(&copy));
+    let example = copy.join("examples/acme");
+    run(Command::new("make").arg("CFLAGS=-O2 -Werror").current_dir(&example));
+    let library = example.join("libacme.so");
+    assert!(succeeds(&app, &["plugin", "check", library.to_str().unwrap()]).contains(" passed, 0 not, "));
 }
 
 #[test]
@@ -203,6 +211,8 @@ async fn the_suite_says_what_was_expected_what_came_and_how_to_mend_it() {
         (&[], "media_types", "failed"),
         (&[], "unknown_config_key", "failed"),
         (&["-fvisibility=default"], "exports", "failed"),
+        (&["-DLATE"], "late_writes", "failed"),
+        (&["-DFLICKER"], "same_answer", "failed"),
         (&[], "same_answer", "passed"),
         (&[], "late_writes", "passed"),
     ] {

@@ -92,6 +92,20 @@ static void lie(void) { answer(1, 16); }
 
 static void nothing(void) {}
 
+/* More memory than any plugin has a use for. */
+static void hoard(void) {
+  if (!malloc((size_t)6 << 30)) abort();
+}
+
+/* A file larger than any plugin should write. */
+static void scribble(void) {
+  static char block[1 << 20];
+  FILE *file = tmpfile();
+  int i;
+  for (i = 0; i < 8; i++) fwrite(block, 1, sizeof block, file);
+  fclose(file);
+}
+
 /* What the operator's machine has and a plugin's child does not: an environment. */
 static void abort_in_host(void) {
   if (getenv("PATH")) abort();
@@ -166,6 +180,16 @@ static int32_t embed_url(const void *instance, const StreamitMedia *media, const
     snprintf(url, sizeof url, "https://zoo.example/%d", calls++);
     return say(out, url);
   }
+#ifdef LATE
+  {
+    static const StreamitSink *kept;
+    if (kept) kept->write(kept->ctx, (const uint8_t *)"x", 1);
+    kept = out;
+  }
+#endif
+#ifdef FLICKER
+  if (calls++) return say(out, "https://zoo.example/again");
+#endif
   return say(out, URL);
 }
 
@@ -183,5 +207,5 @@ const StreamitProviderV1 streamit_provider_v1 = {.size = TABLE_SIZE, .create = C
 #endif
 
 /* Not every animal uses every part. */
-void *const zoo_parts[] = {(void *)overflow, (void *)segv, (void *)loop, (void *)lie, (void *)print, (void *)abort_in_host,
+void *const zoo_parts[] = {(void *)overflow, (void *)segv, (void *)loop, (void *)lie, (void *)print, (void *)abort_in_host, (void *)hoard, (void *)scribble,
                            (void *)create, (void *)embed_url};

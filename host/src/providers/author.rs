@@ -138,19 +138,19 @@ pub enum Language {
 
 type Template = &'static [(&'static str, &'static str)];
 
-/// Both are working plugins named `acme`, built and checked by the tests.
+/// The same working plugin in two languages, named `acme`; the tests build and check both.
 const RUST: Template = &[
-    ("Cargo.toml", include_str!("../../../plugin-api/examples/rust/Cargo.toml.template")),
-    ("src/lib.rs", include_str!("../../../plugin-api/examples/rust/src/lib.rs")),
-    ("provider.toml", include_str!("../../../plugin-api/examples/rust/provider.toml")),
-    ("bridge.js", include_str!("../../../plugin-api/examples/rust/bridge.js")),
+    ("Cargo.toml", include_str!("../../../plugin-api/examples/acme/Cargo.toml.template")),
+    ("src/lib.rs", include_str!("../../../plugin-api/examples/acme/src/lib.rs")),
+    ("provider.toml", include_str!("../../../plugin-api/examples/acme/provider.toml")),
+    ("bridge.js", include_str!("../../../plugin-api/examples/acme/bridge.js")),
     (".gitignore", "/target\n"),
 ];
 const C: Template = &[
-    ("Makefile", include_str!("../../../plugin-api/examples/c/Makefile")),
-    ("acme.c", include_str!("../../../plugin-api/examples/c/acme.c")),
-    ("provider.toml", include_str!("../../../plugin-api/examples/rust/provider.toml")),
-    ("bridge.js", include_str!("../../../plugin-api/examples/rust/bridge.js")),
+    ("Makefile", include_str!("../../../plugin-api/examples/acme/Makefile")),
+    ("acme.c", include_str!("../../../plugin-api/examples/acme/acme.c")),
+    ("provider.toml", include_str!("../../../plugin-api/examples/acme/provider.toml")),
+    ("bridge.js", include_str!("../../../plugin-api/examples/acme/bridge.js")),
     ("streamit_provider.h", include_str!("../../../plugin-api/include/streamit_provider.h")),
     (".gitignore", "*.inc\n*.so\n*.dylib\n*.o\n"),
 ];

@@ -81,6 +81,11 @@ pub(super) fn examples(what: &Prepare, library: &Arc<Library>, instance: &Instan
         if came.as_ref() != Ok(url) {
             return Err(format!("its golden example {media} should give {url}; {}", shown(came)));
         }
+        match ask(media, config) {
+            Ok(again) if again == *url => {}
+            Ok(again) => return Err(format!("its golden example {media} gave {url}, and {again} when asked again")),
+            Err(error) => return Err(format!("its golden example {media} gave {url}, and when asked again: {error}")),
+        }
         if config.is_none() {
             output::check_url(url, &what.places)?;
         }

@@ -92,7 +92,7 @@ impl Reloader {
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let config = Config::load(file).inspect_err(|error| warn!("nothing is reloaded: {error}"))?;
         let before = providers.list();
-        let mut table = Table::new();
+        let mut table = Table::default();
         let mut changes = Vec::new();
         for (id, next) in providers.load_all(&config) {
             let present = before.get(&id);
@@ -143,7 +143,7 @@ fn decide(present: Option<&Arc<Provider>>, next: Option<Arc<Provider>>) -> (Arc<
             (present.clone(), Change::Kept, Some(reason))
         }
         (true, false) => (next, Change::Stopped, None),
-        (false, false) if present.status() == next.status() => (next, Change::Unchanged, None),
+        (false, false) if present.status() == next.status() => (present.clone(), Change::Unchanged, None),
         (false, false) => (next, Change::NotReady, None),
     }
 }

@@ -71,6 +71,16 @@ pub const AT_LOAD: &[Animal] = &[
         "it did not come to an end within 2s, while its library was being loaded",
     ),
     refused("ctor-lies", &["-DCONSTRUCTOR=lie()"], "it wrote to a channel that is not its own"),
+    refused(
+        "ctor-hoards",
+        &["-DCONSTRUCTOR=hoard()"],
+        "it crashed (signal 6, SIGABRT) while its library was being loaded",
+    ),
+    refused(
+        "ctor-scribbles",
+        &["-DCONSTRUCTOR=scribble()"],
+        "it crashed (signal 25, SIGXFSZ: a file it wrote is too large)",
+    ),
     harmless("ctor-prints", &["-DCONSTRUCTOR=print()"]),
     // What its table holds.
     refused("no-create", &["-DCREATE_FN=NULL"], "its function table (40 bytes) has no create or no embed_url"),
@@ -108,6 +118,11 @@ pub const AT_LOAD: &[Animal] = &[
     refused("example-http", &["-DURL=\"http://zoo.example/\""], "its URL is neither https nor http on this machine"),
     refused("example-script", &["-DURL=\"javascript:alert(1)\""], "its URL is neither https nor http on this machine"),
     refused("example-foreign", &["-DURL=\"https://elsewhere.example/\""], "its URL is on none of its embed_origins"),
+    refused(
+        "example-flickers",
+        &["-DFLICKER"],
+        "its golden example movie `fine` gave https://zoo.example/fine, and https://zoo.example/again when asked again",
+    ),
     refused("example-user", &["-DURL=\"https://user@zoo.example/\""], "its URL carries a user name"),
 ];
 
