@@ -143,7 +143,7 @@ const BAD_CONFIGURATION: u8 = 2;
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         #[cfg(unix)]
-        Command::PluginChild => return streamit::providers::child::serve(),
+        Command::PluginChild => return streamit::providers::serve(),
         Command::Serve { config } => load(&config).and_then(serve),
         Command::Config(ConfigCommand::Check { file }) => load(&file).map(|config| {
             println!("# {}: ok. The effective settings:\n\n{}", file.display(), config.explain().trim_end());

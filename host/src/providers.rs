@@ -6,12 +6,16 @@ pub mod author;
 pub mod check;
 #[cfg(unix)]
 pub mod child;
+#[cfg(unix)]
+mod isolated;
 mod library;
 mod load;
 mod output;
 mod preflight;
 mod prepare;
 mod reload;
+#[cfg(unix)]
+mod serve;
 mod watch;
 mod worker;
 
@@ -33,6 +37,8 @@ use serde::Serialize;
 use streamit_plugin_api::{Capabilities, Manifest, Media, PlaybackSource, Problem, Rejection};
 use tracing::{Instrument, debug_span, error, info, warn};
 
+#[cfg(unix)]
+pub use self::serve::serve;
 use self::{
     library::CallError,
     load::{Loaded, Loader, NotLoaded, Origin},

@@ -3,11 +3,11 @@
 
 use std::{fs, path::Path, sync::Arc, thread, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use streamit_plugin_api::{Media, MediaType, abi, manifest::Example};
 
 use super::{
-    child::{Answers, Child, How},
+    child::{Answers, Child, How, Otherwise, Verdict},
     library::{CallError, Instance, Library, Logger, Question},
     output,
     preflight::foreign_exports,
@@ -33,24 +33,12 @@ pub(super) struct Case {
 
 enum Run {
     /// Reads the file; no plugin code runs.
-    Read(fn(&Prepare) -> Came),
+    Read(fn(&Prepare) -> Verdict),
     /// In a child.
-    Call(fn(&Subject<'_>) -> Came),
+    Call(fn(&Subject<'_>) -> Verdict),
     /// The golden examples, with an ear on what the plugin prints.
     Silent,
 }
-
-type Came = Result<(), Otherwise>;
-
-/// How a case came out, if not well.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Otherwise {
-    Failed(String),
-    Skipped(String),
-}
-
-/// What a child says of its case.
-pub(super) type Verdict = Came;
 
 /// A case's outcome, for people and programs.
 #[derive(Debug, Serialize)]
@@ -278,11 +266,6 @@ pub(super) fn run(name: &str, what: &Prepare, answers: &Answers) -> Verdict {
     }
 }
 
-/// For cases that do not care what the plugin logs.
-pub(super) fn unheard() -> Logger {
-    Box::new(|_, _| {})
-}
-
 /// A plugin under test, in its child.
 struct Subject<'a> {
     what: &'a Prepare,
@@ -350,13 +333,13 @@ fn plain(media_type: MediaType, id: &str) -> Media<'_> {
     }
 }
 
-fn exports(what: &Prepare) -> Came {
+fn exports(what: &Prepare) -> Verdict {
     let bytes = fs::read(&what.library).or_else(|error| failed(error.to_string()))?;
     let foreign = foreign_exports(&bytes).or_else(failed)?;
     if foreign.is_empty() { Ok(()) } else { failed(foreign.join(", ")) }
 }
 
-fn bridge(what: &Prepare) -> Came {
+fn bridge(what: &Prepare) -> Verdict {
     let bytes = fs::read(&what.library).or_else(|error| failed(error.to_string()))?;
     let bridge = super::preflight::preflight(&bytes).or_else(failed)?.bridge;
     let has_default = bridge.lines().any(|line| line.trim_start().starts_with("export default"))
@@ -364,7 +347,7 @@ fn bridge(what: &Prepare) -> Came {
     if has_default { Ok(()) } else { failed(format!("{} bytes without `export default`", bridge.len())) }
 }
 
-fn coverage(what: &Prepare) -> Came {
+fn coverage(what: &Prepare) -> Verdict {
     let manifest = &what.manifest;
     let is_covered = |media_type| manifest.examples.iter().any(|example| example.media.media_type == media_type);
     match manifest.media_types.iter().find(|media_type| !is_covered(**media_type)) {
@@ -373,11 +356,11 @@ fn coverage(what: &Prepare) -> Came {
     }
 }
 
-fn loads(subject: &Subject<'_>) -> Came {
+fn loads(subject: &Subject<'_>) -> Verdict {
     subject.instance().map(drop)
 }
 
-fn loads_quickly(subject: &Subject<'_>) -> Came {
+fn loads_quickly(subject: &Subject<'_>) -> Verdict {
     use rustix::time::{ClockId, clock_gettime};
     let now = || {
         let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -389,13 +372,13 @@ fn loads_quickly(subject: &Subject<'_>) -> Came {
     if took < LOAD_TIME { Ok(()) } else { failed(format!("{took:?}")) }
 }
 
-fn examples(subject: &Subject<'_>) -> Came {
+fn examples(subject: &Subject<'_>) -> Verdict {
     let (library, instance) = subject.instance()?;
     subject.answers.doing(Step::Examples);
     prepare::examples(subject.what, &library, &instance).or_else(failed)
 }
 
-fn example_id(subject: &Subject<'_>) -> Came {
+fn example_id(subject: &Subject<'_>) -> Verdict {
     let (_, instance) = subject.instance()?;
     let id = &subject.what.manifest.external_id.example;
     let mut reasons = Vec::new();
@@ -408,7 +391,7 @@ fn example_id(subject: &Subject<'_>) -> Came {
     failed(format!("`{id}`: {}", reasons.join("; ")))
 }
 
-fn same_answer(subject: &Subject<'_>) -> Came {
+fn same_answer(subject: &Subject<'_>) -> Verdict {
     let (instance, media, url) = subject.sample()?;
     for n in 1..=1000 {
         match instance.embed_url(media) {
@@ -419,7 +402,7 @@ fn same_answer(subject: &Subject<'_>) -> Came {
     Ok(())
 }
 
-fn threads(subject: &Subject<'_>) -> Came {
+fn threads(subject: &Subject<'_>) -> Verdict {
     let (instance, media, url) = subject.sample()?;
     let calls = || (0..500).map(|_| instance.embed_url(media)).find(|came| came.as_deref() != Ok(url));
     let other = thread::scope(|scope| {
@@ -432,7 +415,7 @@ fn threads(subject: &Subject<'_>) -> Came {
     }
 }
 
-fn instances(subject: &Subject<'_>) -> Came {
+fn instances(subject: &Subject<'_>) -> Verdict {
     let (first, media, url) = subject.sample()?;
     let library = subject.open(Some(subject.answers.logger()))?;
     let second = subject.create(&library)?;
@@ -449,7 +432,7 @@ fn instances(subject: &Subject<'_>) -> Came {
     }
 }
 
-fn create_and_destroy(subject: &Subject<'_>) -> Came {
+fn create_and_destroy(subject: &Subject<'_>) -> Verdict {
     /// Resident bytes of this process, where the system tells.
     fn resident() -> Option<usize> {
         let pages = fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse::<usize>().ok()?;
@@ -472,14 +455,14 @@ fn create_with(subject: &Subject<'_>, config: &str) -> Result<Result<(), CallErr
     Ok(Instance::create(library, config).map(drop))
 }
 
-fn empty_config(subject: &Subject<'_>) -> Came {
+fn empty_config(subject: &Subject<'_>) -> Verdict {
     match create_with(subject, "{}")? {
         Ok(()) | Err(CallError::BadConfig(_)) => Ok(()),
         Err(error) => failed(error.to_string()),
     }
 }
 
-fn garbage_config(subject: &Subject<'_>) -> Came {
+fn garbage_config(subject: &Subject<'_>) -> Verdict {
     for garbage in ["{", "[]", "null", "\u{1F37F}", "{\"a\":1}}"] {
         match create_with(subject, garbage)? {
             Err(CallError::BadConfig(_)) => {}
@@ -489,7 +472,7 @@ fn garbage_config(subject: &Subject<'_>) -> Came {
     Ok(())
 }
 
-fn unknown_config_key(subject: &Subject<'_>) -> Came {
+fn unknown_config_key(subject: &Subject<'_>) -> Verdict {
     const KEY: &str = "no_such_key";
     let mut config = subject.what.config.clone();
     config.insert(KEY.into(), toml::Value::Integer(1));
@@ -500,7 +483,7 @@ fn unknown_config_key(subject: &Subject<'_>) -> Came {
     }
 }
 
-fn no_log(subject: &Subject<'_>) -> Came {
+fn no_log(subject: &Subject<'_>) -> Verdict {
     let library = subject.open(None)?;
     let instance = subject.create(&library)?;
     for media in subject.media_of(&subject.what.manifest.external_id.example) {
@@ -509,7 +492,7 @@ fn no_log(subject: &Subject<'_>) -> Came {
     Ok(())
 }
 
-fn ids(subject: &Subject<'_>) -> Came {
+fn ids(subject: &Subject<'_>) -> Verdict {
     let (_, instance) = subject.instance()?;
     let long = "x".repeat(10_000);
     let digits = "9".repeat(10_000);
@@ -554,7 +537,7 @@ fn ids(subject: &Subject<'_>) -> Came {
     Ok(())
 }
 
-fn numbers(subject: &Subject<'_>) -> Came {
+fn numbers(subject: &Subject<'_>) -> Verdict {
     let (_, instance) = subject.instance()?;
     let id = &subject.what.manifest.external_id.example;
     for media_type in &subject.what.manifest.media_types {
@@ -573,14 +556,14 @@ fn numbers(subject: &Subject<'_>) -> Came {
     Ok(())
 }
 
-fn is_rejected(came: Result<String, CallError>) -> Came {
+fn is_rejected(came: Result<String, CallError>) -> Verdict {
     match came {
         Err(CallError::Rejected(_)) => Ok(()),
         came => failed(format!("{came:?}")),
     }
 }
 
-fn media_types(subject: &Subject<'_>) -> Came {
+fn media_types(subject: &Subject<'_>) -> Verdict {
     let (_, instance) = subject.instance()?;
     let manifest = &subject.what.manifest;
     let unlisted = [MediaType::Movie, MediaType::Tv].into_iter().filter(|kind| !manifest.media_types.contains(kind));
@@ -594,19 +577,19 @@ fn media_types(subject: &Subject<'_>) -> Came {
     Ok(())
 }
 
-fn unknown_bits(subject: &Subject<'_>) -> Came {
+fn unknown_bits(subject: &Subject<'_>) -> Verdict {
     let (instance, media, _) = subject.sample()?;
     let question = Question::from(media);
     is_rejected(instance.ask(&Question { present: question.present | 4, ..question }))?;
     is_rejected(instance.ask(&Question { present: question.present | 1 << 31, ..question }))
 }
 
-fn not_utf8(subject: &Subject<'_>) -> Came {
+fn not_utf8(subject: &Subject<'_>) -> Verdict {
     let (instance, media, _) = subject.sample()?;
     is_rejected(instance.ask(&Question { external_id: b"\xFF\xFE7", ..Question::from(media) }))
 }
 
-fn smaller_media(subject: &Subject<'_>) -> Came {
+fn smaller_media(subject: &Subject<'_>) -> Verdict {
     let (instance, media, _) = subject.sample()?;
     for size in [0, 4, 8, size_of::<abi::StreamitMedia>() - 1] {
         match instance.ask(&Question { size, ..Question::from(media) }) {
@@ -618,7 +601,7 @@ fn smaller_media(subject: &Subject<'_>) -> Came {
     Ok(())
 }
 
-fn larger_media(subject: &Subject<'_>) -> Came {
+fn larger_media(subject: &Subject<'_>) -> Verdict {
     let (instance, media, url) = subject.sample()?;
     let size = size_of::<abi::StreamitMedia>() + 32;
     match instance.ask(&Question { size, ..Question::from(media) }) {
@@ -627,7 +610,7 @@ fn larger_media(subject: &Subject<'_>) -> Came {
     }
 }
 
-fn refusing_sink(subject: &Subject<'_>) -> Came {
+fn refusing_sink(subject: &Subject<'_>) -> Verdict {
     let (instance, media, url) = subject.sample()?;
     for sink_takes in [0, 1, url.len() / 2, url.len() - 1] {
         match instance.ask(&Question { sink_takes, ..Question::from(media) }) {
@@ -638,7 +621,7 @@ fn refusing_sink(subject: &Subject<'_>) -> Came {
     Ok(())
 }
 
-fn late_writes(subject: &Subject<'_>) -> Came {
+fn late_writes(subject: &Subject<'_>) -> Verdict {
     let (instance, media, _) = subject.sample()?;
     let question = Question::from(media);
     let again = || {
@@ -653,7 +636,7 @@ fn late_writes(subject: &Subject<'_>) -> Came {
     }
 }
 
-fn unknown_extension(subject: &Subject<'_>) -> Came {
+fn unknown_extension(subject: &Subject<'_>) -> Verdict {
     let (_, instance) = subject.instance()?;
     for id in ["streamit.no-such-thing/1", "", "streamit.", "x"] {
         match instance.has_extension(id) {

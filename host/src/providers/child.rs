@@ -6,31 +6,28 @@
 //! endian) and JSON, so that text of a plugin's on any descriptor is never taken for an answer.
 
 use std::{
-    fs::File,
     io::{self, Read, Write},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::OwnedFd,
         unix::{
             net::UnixStream,
             process::{CommandExt, ExitStatusExt},
         },
     },
-    path::{Path, PathBuf},
+    path::Path,
     process::{self, Command, ExitStatus},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use rlimit::Resource;
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use streamit_plugin_api::{Media, abi};
+use streamit_plugin_api::Media;
 
 use super::{
-    check::{self, Verdict},
-    library::{CallError, Instance, Library, Logger},
-    prepare::{Prepare, Step, prepare},
+    library::{CallError, Logger},
+    prepare::{Prepare, Step},
 };
 
 /// The hidden command that makes this program a child.
@@ -45,13 +42,7 @@ const QUOTED_BYTES: usize = 1024;
 /// A child that closed its socket is about to end; so long it gets to say how.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Address space of a child: no honest plugin comes near it, and a runaway one fails before the machine does.
-const MAX_ADDRESS_SPACE: u64 = 4 << 30;
-/// A child writes no core dump, and files only as large as a log line would need.
-const MAX_FILE_BYTES: u64 = 1 << 20;
-const MAX_OPEN_FILES: u64 = 64;
-
-type Nonce = [u8; 16];
+pub(super) type Nonce = [u8; 16];
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
@@ -64,7 +55,7 @@ pub(super) enum Request {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Reply {
+pub(super) enum Reply {
     /// A line for the log; the answer is still to come.
     Log(u32, String),
     /// What begins now: where it will have ended, should it end here.
@@ -72,6 +63,15 @@ enum Reply {
     Prepared(Result<(), String>),
     Url(Result<String, CallError>),
     Checked(Verdict),
+}
+
+/// What came of one case of the conformance suite.
+pub(super) type Verdict = Result<(), Otherwise>;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Otherwise {
+    Failed(String),
+    Skipped(String),
 }
 
 /// Why a child gave no answer.
@@ -95,7 +95,7 @@ pub(super) enum How {
 
 impl Ended {
     /// Whether somebody else ended it: no plugin does this to itself.
-    fn was_killed(&self) -> bool {
+    pub(super) fn was_killed(&self) -> bool {
         matches!(self.how, How::Exited(status) if status.signal() == Some(libc::SIGKILL))
     }
 
@@ -206,7 +206,8 @@ impl Child {
     }
 
     pub(super) fn check(&mut self, case: &str, what: &Prepare, deadline: Duration) -> Result<Verdict, Ended> {
-        match self.ask(&Request::Check(case.to_owned(), what.clone()), None, deadline, &check::unheard())? {
+        let unheard: Logger = Box::new(|_, _| {});
+        match self.ask(&Request::Check(case.to_owned(), what.clone()), None, deadline, &unheard)? {
             Reply::Checked(verdict) => Ok(verdict),
             _ => Err(self.ended(How::Garbled("another answer"), None)),
         }
@@ -323,7 +324,7 @@ fn write_frame<T: Serialize>(to: &mut impl Write, nonce: &Nonce, message: &T) ->
 }
 
 /// A frame, or nothing if what came is none.
-fn read_frame<T: DeserializeOwned>(from: &mut impl Read, nonce: &Nonce) -> io::Result<Option<T>> {
+pub(super) fn read_frame<T: DeserializeOwned>(from: &mut impl Read, nonce: &Nonce) -> io::Result<Option<T>> {
     let mut head = [0; 20];
     from.read_exact(&mut head)?;
     let len = u32::from_le_bytes(head[16..].try_into().expect("four bytes")) as usize;
@@ -343,7 +344,11 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    fn send(&self, reply: &Reply) {
+    pub(super) fn new(socket: UnixStream, nonce: Nonce) -> Self {
+        Answers { socket: Arc::new(Mutex::new(socket)), nonce }
+    }
+
+    pub(super) fn send(&self, reply: &Reply) {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         if write_frame(&mut *socket, &self.nonce, reply).is_err() {
             // Nobody is left to answer to.
@@ -358,142 +363,5 @@ impl Answers {
     pub(super) fn logger(&self) -> Logger {
         let answers = self.clone();
         Box::new(move |level, text| answers.send(&Reply::Log(level, text.to_owned())))
-    }
-}
-
-/// The child's whole life: answers until its parent is gone.
-pub fn serve() -> process::ExitCode {
-    match take_socket().and_then(|(socket, nonce)| answer(socket, nonce)) {
-        Ok(()) => process::ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("streamit {COMMAND}: {error}; the host starts this by itself, for one plugin");
-            process::ExitCode::from(2)
-        }
-    }
-}
-
-fn take_socket() -> io::Result<(UnixStream, Nonce)> {
-    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut nonce = Nonce::default();
-    socket.read_exact(&mut nonce)?;
-    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-    #[cfg(target_os = "linux")]
-    {
-        rustix::thread::set_name(c"streamit-plugin")?;
-        // A plugin that never returns would not notice that its host is gone.
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    }
-    for (resource, most) in [
-        (Resource::CORE, 0),
-        (Resource::FSIZE, MAX_FILE_BYTES),
-        (Resource::NOFILE, MAX_OPEN_FILES),
-        #[cfg(target_os = "linux")]
-        (Resource::AS, MAX_ADDRESS_SPACE),
-    ] {
-        // A limit that is lower already stays.
-        let (_, hard) = resource.get()?;
-        resource.set(most.min(hard), most.min(hard))?;
-    }
-    Ok((socket, nonce))
-}
-
-fn answer(mut requests: UnixStream, nonce: Nonce) -> io::Result<()> {
-    let answers = Answers { socket: Arc::new(Mutex::new(requests.try_clone()?)), nonce };
-    let mut instance: Option<Instance> = None;
-    loop {
-        let request = match read_frame(&mut requests, &nonce) {
-            Ok(Some(request)) => request,
-            Ok(None) => return Err(io::Error::other("not a request")),
-            Err(_) => return Ok(()),
-        };
-        match request {
-            Request::Prepare(what) => {
-                let open = || Library::open(&what.library, Some(answers.logger())).map(Arc::new);
-                let result = prepare(&what, open, |step| answers.doing(step));
-                answers.send(&Reply::Prepared(result.map(|prepared| instance = Some(prepared))));
-            }
-            Request::EmbedUrl(media) => {
-                let unprepared = || CallError::Fault("it was asked before it was prepared".into());
-                let url = instance.as_ref().ok_or_else(unprepared).and_then(|instance| instance.embed_url(&media));
-                answers.send(&Reply::Url(url));
-            }
-            Request::Check(case, what) => answers.send(&Reply::Checked(check::run(&case, &what, &answers))),
-        }
-    }
-}
-
-/// A provider that lives in a child: started with its first call, and again after it crashed.
-pub(super) struct Isolated {
-    program: PathBuf,
-    prepare: Prepare,
-    deadline: Duration,
-    start_deadline: Duration,
-    log: Logger,
-    child: Option<Child>,
-    /// Since a call last succeeded.
-    crashes: u32,
-    not_before: Instant,
-}
-
-/// The first restart is at once; each one after it waits twice as long as the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-impl Isolated {
-    pub(super) fn new(
-        program: PathBuf,
-        prepare: Prepare,
-        deadline: Duration,
-        start_deadline: Duration,
-        log: Logger,
-    ) -> Self {
-        let not_before = Instant::now();
-        Isolated { program, prepare, deadline, start_deadline, log, child: None, crashes: 0, not_before }
-    }
-
-    pub(super) fn embed_url(&mut self, media: Media<'static>) -> Result<String, CallError> {
-        let mut child = match self.child.take() {
-            Some(child) => child,
-            None => self.start()?,
-        };
-        let mut answer = child.embed_url(media.clone(), self.deadline, &self.log);
-        if answer.as_ref().is_err_and(Ended::was_killed) {
-            // Before this call or in the middle of it: it is not the plugin's fault, and asking again changes nothing.
-            (self.log)(abi::LOG_WARN, "somebody killed its process; it is started again");
-            child = self.start()?;
-            answer = child.embed_url(media, self.deadline, &self.log);
-        }
-        match answer {
-            Ok(answer) => {
-                self.child = Some(child);
-                self.crashes = 0;
-                answer
-            }
-            Err(ended) => Err(self.crashed(&ended)),
-        }
-    }
-
-    fn start(&mut self) -> Result<Child, CallError> {
-        let pause = self.not_before.saturating_duration_since(Instant::now());
-        if !pause.is_zero() {
-            let crashes = self.crashes;
-            let text = format!("its process crashed {crashes} times; it is started again after a pause of {pause:?}");
-            return Err(CallError::Paused(text));
-        }
-        let mut child = Child::start(&self.program).map_err(|ended| self.crashed(&ended))?;
-        match child.prepare(&self.prepare, self.start_deadline, &self.log) {
-            Ok(Ok(())) => Ok(child),
-            Ok(Err(reason)) => Err(CallError::Fault(reason)),
-            Err(ended) => Err(self.crashed(&ended)),
-        }
-    }
-
-    fn crashed(&mut self, ended: &Ended) -> CallError {
-        self.crashes = self.crashes.saturating_add(1);
-        if let Some(doublings) = self.crashes.checked_sub(2) {
-            let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE);
-            self.not_before = Instant::now() + pause;
-        }
-        CallError::Fault(ended.to_string())
     }
 }

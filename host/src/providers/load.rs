@@ -210,7 +210,7 @@ impl Loader {
             #[cfg(unix)]
             {
                 let log = library::to_log(id);
-                let apart = super::child::Isolated::new(self.program.clone(), what, deadline, PREPARE_DEADLINE, log);
+                let apart = super::isolated::Isolated::new(self.program.clone(), what, deadline, PREPARE_DEADLINE, log);
                 // The child's own deadline is the one that counts: this thread outlives it.
                 return Worker::start(id, None, PREPARE_DEADLINE, move || Ok(Backend::Apart(Box::new(apart))));
             }

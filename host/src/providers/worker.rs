@@ -15,7 +15,7 @@ use streamit_plugin_api::Media;
 use tokio::sync::oneshot;
 
 #[cfg(unix)]
-use super::child::Isolated;
+use super::isolated::Isolated;
 use super::library::{CallError, Instance};
 
 /// Who answers a provider's calls.
