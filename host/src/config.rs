@@ -339,6 +339,8 @@ impl Config {
             ("media", self.media != other.media),
             ("log", self.log != other.log),
             ("plugins.watch", self.plugins.watch != other.plugins.watch),
+            // Providers are loaded from the new folder; it is the old one that is watched.
+            ("plugins.dir", self.plugins.watch && self.plugins.dir != other.plugins.dir),
         ];
         tables.into_iter().filter(|(_, differs)| *differs).map(|(table, _)| table).collect()
     }

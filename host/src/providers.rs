@@ -35,7 +35,7 @@ use foldhash::quality::RandomState;
 use indexmap::{Equivalent, IndexMap};
 use serde::Serialize;
 use streamit_plugin_api::{Capabilities, Manifest, Media, PlaybackSource, Problem, Rejection};
-use tracing::{Instrument, debug_span, error, info, warn};
+use tracing::{Instrument, debug, debug_span, error, info, warn};
 
 #[cfg(unix)]
 pub use self::serve::serve;
@@ -93,6 +93,7 @@ pub struct Provider {
     /// Why it does not answer, from the moment it does not. Nothing but a new generation mends that.
     stopped: OnceLock<(State, String)>,
     faults: Mutex<Vec<Instant>>,
+    lost_threads: Arc<AtomicUsize>,
     urls: Mutex<IndexMap<Media<'static>, Arc<str>, RandomState>>,
     metrics: Arc<Metrics>,
 }
@@ -283,10 +284,12 @@ impl Provider {
         metrics: Arc<Metrics>,
     ) -> Self {
         let is_missing = matches!(loaded, Err(NotLoaded { is_missing: true, .. }));
-        let (description, places, worker, stopped) = match loaded {
-            Ok(Loaded { description, places, worker }) => (Some(description), places, Some(worker), OnceLock::new()),
+        let (description, places, worker, lost_threads, stopped) = match loaded {
+            Ok(Loaded { description, places, worker, lost_threads }) => {
+                (Some(description), places, Some(worker), lost_threads, OnceLock::new())
+            }
             Err(NotLoaded { state, reason, description, .. }) => {
-                (description, Vec::new(), None, OnceLock::from((state, reason)))
+                (description, Vec::new(), None, Arc::default(), OnceLock::from((state, reason)))
             }
         };
         Provider {
@@ -299,6 +302,7 @@ impl Provider {
             worker,
             stopped,
             faults: Mutex::default(),
+            lost_threads,
             urls: Mutex::default(),
             metrics,
         }
@@ -390,6 +394,7 @@ impl Provider {
             Ok(Err(CallError::BadConfig(reason) | CallError::Fault(reason))) => Err(self.failed(reason)),
             Ok(Err(CallError::Paused(reason))) => {
                 self.count("paused");
+                debug!(provider.id = %self.id, "provider not asked: {reason}");
                 Err(ProviderError::Failed { id: self.id.clone(), reason })
             }
             Err(NoAnswer::Hung) => {
@@ -420,6 +425,9 @@ impl Provider {
 
     fn disable(&self, state: State, reason: String) -> ProviderError {
         if self.stopped.set((state, reason.clone())).is_ok() {
+            if state == State::Hung {
+                self.lost_threads.fetch_add(1, Ordering::Relaxed);
+            }
             error!(provider.id = %self.id, state = state.as_str(), "provider disabled: {reason}");
         }
         ProviderError::NotReady { id: self.id.clone(), reason }

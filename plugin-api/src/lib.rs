@@ -9,7 +9,9 @@
 //! bridge.js       the player in the browser, behind a small HTMLMediaElement-like object
 //! ```
 //!
-//! `Cargo.toml` needs `crate-type = ["cdylib"]` and this crate; `src/lib.rs` is this:
+//! `streamit plugin new acme` writes such a crate, which builds and passes `streamit plugin check` as it is; the guide in
+//! the repository's `plugins/README.md` goes on from there. `Cargo.toml` needs `crate-type = ["cdylib"]` and this crate;
+//! `src/lib.rs` is this:
 //!
 //! ```
 //! #![forbid(unsafe_code)]
@@ -66,8 +68,9 @@
 //! [`RenderParam`]s, and the page appends them.
 //!
 //! What the host does with a library, in this order: reads its bytes ([`abi::StreamitAbiInfo`], [`Manifest`], bridge)
-//! without running it, loads a private copy, calls [`Provider::new`] with the operator's configuration, runs the golden
-//! examples, and only then offers it to rooms. A panic is caught and costs one request.
+//! without running it; takes a private copy; in a short-lived child process loads it, calls [`Provider::new`] with the
+//! operator's configuration and runs the golden examples; and only then does the same in the host and offers it to rooms.
+//! A panic is caught and costs one request.
 //!
 //! The [`abi`] module is the boundary itself, for authors in other languages.
 

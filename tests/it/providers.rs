@@ -223,4 +223,15 @@ async fn a_call_that_never_returns_takes_its_provider_and_nothing_else() {
     assert_eq!(app.provider("stranger").await["state"], "hung");
     assert_eq!(app.resolve("stranger", "fine").await.problem(), "provider_not_ready");
     app.room().await;
+
+    // A reload brings it back, but not for ever: each time a thread is gone.
+    for _ in 0..2 {
+        app.reload().await;
+        assert_eq!(app.resolve("stranger", "fine").await.status, StatusCode::OK);
+        app.resolve("stranger", "hang").await;
+    }
+    app.reload().await;
+    let refusal = refusal(&app, "stranger").await;
+    assert!(refusal.contains("3 of its calls never returned, each keeping a thread; restart the host"), "{refusal}");
+    app.room().await;
 }

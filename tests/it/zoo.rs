@@ -142,6 +142,29 @@ async fn a_child_that_is_killed_is_started_again_unnoticed() {
 }
 
 #[tokio::test]
+async fn one_that_crashes_again_and_again_is_given_a_pause_and_then_given_up() {
+    let mut app = App::prepare(&format!("{WELL}{}", table(CALLS, "process", "call_timeout_ms = 150")));
+    build(&app.path("plugins"), CALLS, &[]);
+    app.launch().await;
+    // The pauses before the next start: none, 100 ms, 200 ms. A call waits for no longer than its own time.
+    for _ in 0..3 {
+        assert_eq!(app.resolve(CALLS, "abort").await.problem(), "provider_failed");
+    }
+    assert_eq!(app.resolve(CALLS, "one").await.problem(), "provider_failed");
+    assert!(app.log().contains("its process crashed 3 times in a row; it is started again in "), "{}", app.log());
+    until(|| async { app.resolve(CALLS, "two").await.status == StatusCode::OK }).await;
+    // A call that succeeded ends the count of crashes in a row, but not that of faults in a minute.
+    app.resolve(CALLS, "abort").await;
+    assert_eq!(app.resolve(CALLS, "three").await.status, StatusCode::OK);
+    app.resolve(CALLS, "abort").await;
+    assert_eq!(app.resolve(CALLS, "four").await.problem(), "provider_not_ready");
+    judge(&app, CALLS, "faulted", "5 faults in 60 s, the last one: it crashed (signal 6, SIGABRT) in embed_url").await;
+    others_serve(&app).await;
+    app.reload().await;
+    assert_eq!(app.resolve(CALLS, "five").await.status, StatusCode::OK, "a reload gives it another chance");
+}
+
+#[tokio::test]
 async fn no_child_outlives_its_host() {
     let mut app = App::prepare(&format!("{WELL}{}", table(CALLS, "process", "call_timeout_ms = 60000")));
     build(&app.path("plugins"), CALLS, &[]);

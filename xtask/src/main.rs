@@ -1,4 +1,4 @@
-//! The commands of this repository: `cargo xtask run`, `test`, `lint`, `bench`, `header`. Each does its own set-up.
+//! The commands of this repository: `cargo xtask run`, `dist`, `test`, `lint`, `bench`, `header`. Each does its own set-up.
 #![expect(clippy::print_stdout, reason = "a command line talks to its terminal")]
 
 mod header;
@@ -17,6 +17,8 @@ use clap::Parser;
 enum Task {
     /// Build the release into target/dist and start it
     Run,
+    /// Build the release into target/dist, as `run` starts it
+    Dist,
     /// Install what the tests need where that is possible, and run every test
     Test {
         /// Passed on to `cargo test`
@@ -35,6 +37,7 @@ fn main() -> anyhow::Result<()> {
     env::set_current_dir(root())?;
     match Task::parse() {
         Task::Run => run(),
+        Task::Dist => dist().map(|folder| println!("{}", folder.display())),
         Task::Test { arguments } => test(&arguments),
         Task::Lint => lint(),
         Task::Bench => bench(),

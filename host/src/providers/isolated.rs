@@ -2,6 +2,7 @@
 
 use std::{
     path::PathBuf,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -26,8 +27,8 @@ pub(super) struct Isolated {
     not_before: Instant,
 }
 
-/// The first restart is at once; each one after it waits twice as long as the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The first restart is at once; the second waits so long, and each one after it twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 impl Isolated {
@@ -66,11 +67,13 @@ impl Isolated {
 
     fn start(&mut self) -> Result<Child, CallError> {
         let pause = self.not_before.saturating_duration_since(Instant::now());
-        if !pause.is_zero() {
+        if pause > self.deadline {
             let crashes = self.crashes;
-            let text = format!("its process crashed {crashes} times; it is started again after a pause of {pause:?}");
+            let text = format!("its process crashed {crashes} times in a row; it is started again in {pause:.1?}");
             return Err(CallError::Paused(text));
         }
+        // Whoever asks waits no longer than for a call.
+        thread::sleep(pause);
         let mut child = Child::start(&self.program).map_err(|ended| self.crashed(&ended))?;
         match child.prepare(&self.prepare, self.start_deadline, &self.log) {
             Ok(Ok(())) => Ok(child),

@@ -5,7 +5,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Read, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,11 +36,16 @@ const PREPARE_DEADLINE: Duration = Duration::from_secs(2);
 /// Different libraries of one provider that a process maps in its life: it never unmaps any.
 const MAX_LIBRARIES: usize = 32;
 
+/// Threads that a provider may take with it, in calls that never return, before it is not loaded into this process again.
+const MAX_LOST_THREADS: usize = 3;
+
 /// A provider that passed every step.
 pub(super) struct Loaded {
     pub(super) description: Arc<Description>,
     pub(super) places: Vec<Place>,
     pub(super) worker: Worker,
+    /// The threads of this provider's that never came back, over all its generations.
+    pub(super) lost_threads: Arc<AtomicUsize>,
 }
 
 /// Why a provider does not answer: its state, the reason, and whatever its file said about itself.
@@ -64,40 +72,52 @@ pub(super) struct Loader {
     pub(super) program: PathBuf,
     /// Whether providers are to serve. Otherwise the probe's word is enough, and no plugin's code runs in this process.
     pub(super) is_serving: bool,
-    libraries: Arc<Libraries>,
+    residue: Arc<Residue>,
 }
 
-/// The libraries this process has mapped, by provider and content.
+/// What this process cannot get rid of any more, by provider.
 #[derive(Default)]
-struct Libraries(Mutex<HashMap<String, HashMap<String, Arc<Library>>>>);
+struct Residue(Mutex<HashMap<String, Remains>>);
 
-impl Libraries {
+#[derive(Default)]
+struct Remains {
+    /// Its libraries that are mapped, by content.
+    libraries: HashMap<String, Arc<Library>>,
+    lost_threads: Arc<AtomicUsize>,
+}
+
+impl Residue {
+    fn of<T>(&self, id: &str, look: impl FnOnce(&mut Remains) -> T) -> T {
+        look(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default())
+    }
+
     fn open(&self, id: &str, sha256: &str, path: &Path) -> Result<Arc<Library>, String> {
-        let known = |libraries: &mut HashMap<String, HashMap<String, Arc<Library>>>| {
-            let libraries = libraries.entry(id.to_owned()).or_default();
-            (libraries.get(sha256).cloned(), libraries.len())
-        };
-        // Not under the lock: a library whose constructor never returns shall block no other.
-        match known(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
-            (Some(library), _) => return Ok(library),
-            (None, MAX_LIBRARIES..) => {
-                return Err(format!(
-                    "{MAX_LIBRARIES} versions of it are in this process already, which can unload none; \
-                     restart the host, or give the provider isolation = \"process\""
-                ));
-            }
-            (None, _) => {}
+        const REMEDY: &str = "restart the host, or give the provider isolation = \"process\"";
+        let (known, versions, lost) = self.of(id, |remains| {
+            let lost = remains.lost_threads.load(Ordering::Relaxed);
+            (remains.libraries.get(sha256).cloned(), remains.libraries.len(), lost)
+        });
+        if lost >= MAX_LOST_THREADS {
+            return Err(format!("{lost} of its calls never returned, each keeping a thread; {REMEDY}"));
         }
+        if let Some(library) = known {
+            return Ok(library);
+        }
+        if versions >= MAX_LIBRARIES {
+            return Err(format!(
+                "{versions} versions of it are in this process already, which can unload none; {REMEDY}"
+            ));
+        }
+        // Not under the lock: a library whose constructor never returns shall block no other.
         let library = Arc::new(Library::open(path, Some(library::to_log(id)))?);
-        let mut libraries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        libraries.entry(id.to_owned()).or_default().insert(sha256.to_owned(), library.clone());
+        self.of(id, |remains| remains.libraries.insert(sha256.to_owned(), library.clone()));
         Ok(library)
     }
 }
 
 impl Loader {
     pub(super) fn new(program: PathBuf, is_serving: bool) -> Self {
-        Loader { program, is_serving, libraries: Arc::default() }
+        Loader { program, is_serving, residue: Arc::default() }
     }
 
     /// Loads the provider `id`; nothing if that would only repeat `present`.
@@ -171,7 +191,10 @@ impl Loader {
         let what = Prepare { library, manifest, config: settings.config.clone(), places: places.clone() };
         self.probe(&what).map_err(refused)?;
         match self.start(id, what, settings, sha256, marker, is_apart) {
-            Ok(worker) => Ok(Loaded { description, places, worker }),
+            Ok(worker) => {
+                let lost_threads = self.residue.of(id, |remains| remains.lost_threads.clone());
+                Ok(Loaded { description, places, worker, lost_threads })
+            }
             Err(StartError::Refused(reason)) => Err(refused(reason)),
             Err(StartError::Hung) => {
                 let reason = format!("loading it did not end within {PREPARE_DEADLINE:?}, though its probe did");
@@ -217,10 +240,10 @@ impl Loader {
             #[cfg(not(unix))]
             return Err(StartError::Refused("isolation = \"process\" is not available on this system".into()));
         }
-        let (libraries, id_of_it, sha256) = (self.libraries.clone(), id.to_owned(), sha256.to_owned());
+        let (residue, id_of_it, sha256) = (self.residue.clone(), id.to_owned(), sha256.to_owned());
         Worker::start(id, Some(deadline), PREPARE_DEADLINE, move || {
             let _marked = marker.set()?;
-            let open = || libraries.open(&id_of_it, &sha256, &what.library);
+            let open = || residue.open(&id_of_it, &sha256, &what.library);
             prepare(&what, open, |_| {}).map(Backend::Here)
         })
     }
@@ -247,10 +270,11 @@ impl Marker {
     }
 
     fn reason(&self) -> String {
+        // The reason is published, and where the folder lies is nobody's business.
+        let name = self.0.file_name().unwrap_or_default().display();
         format!(
-            "the host did not survive loading it last time; replace it, give it isolation = \"process\", or delete {} \
-             to try once more",
-            self.0.display()
+            "the host did not survive loading it last time; replace it, give it isolation = \"process\", or delete \
+             plugins/{name} in the folder `state_dir` to try once more"
         )
     }
 
