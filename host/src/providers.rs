@@ -200,10 +200,9 @@ impl Providers {
         thread::scope(|scope| {
             for _ in 0..LOADED_AT_ONCE.min(config.providers.len()) {
                 scope.spawn(|| {
-                    let mine = || next.fetch_add(1, Ordering::Relaxed);
-                    while let Some((n, (id, settings))) =
-                        Some(mine()).and_then(|n| Some((n, config.providers.get_index(n)?)))
-                    {
+                    loop {
+                        let n = next.fetch_add(1, Ordering::Relaxed);
+                        let Some((id, settings)) = config.providers.get_index(n) else { return };
                         loaded[n].get_or_init(|| load(id, settings));
                     }
                 });
