@@ -148,10 +148,14 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
 }
 
 /// The programs that the tests start or drive, and the Debian packages they are in.
-const NEEDED: [(&[&str], &str); 3] = [
+const NEEDED: [(&[&str], &str); 6] = [
     (&["chromium", "chromium-browser", "google-chrome"], "chromium"),
     (&["chromedriver"], "chromium-driver"),
     (&["redis-server"], "redis-server"),
+    // For plugins in C, and to look after processes.
+    (&["cc"], "gcc"),
+    (&["make"], "make"),
+    (&["pkill"], "procps"),
 ];
 
 /// On Debian what is missing is installed, if we may; elsewhere we say what is.

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Instant,
 };
 
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -70,7 +71,11 @@ impl Browser {
         if let Some(browser) = find(&["chromium", "chromium-browser", "google-chrome"]) {
             options["binary"] = json!(browser);
         }
-        let capabilities = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
+        let capabilities = json!({
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": { "browser": "ALL" },
+            "timeouts": { "script": 3000 },
+        });
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         let client = ClientBuilder::new(connector)
@@ -103,20 +108,29 @@ impl Window {
 
     /// Waits until a script's expression is true, and answers it.
     pub(crate) async fn until(&self, expression: &str) -> Value {
+        // A script ends with its page, not always with a word: so each looks for a while only, and the next goes on.
         let script = format!(
             "const done = arguments[0];
+             const until = performance.now() + 1000;
              const look = () => {{
                let value;
                try {{ value = ({expression}); }} catch {{ value = null; }}
-               value ? done(value) : setTimeout(look, 20);
+               if (value) done(value);
+               else if (performance.now() > until) done(null);
+               else setTimeout(look, 20);
              }};
              look();"
         );
-        match tokio::time::timeout(PATIENCE, self.0.execute_async(&script, vec![])).await {
-            Ok(Ok(value)) => value,
-            other => {
-                let page = self.eval("document.body.innerText").await;
-                panic!("never true: {expression} ({other:?}); the page says: {page}")
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let looked = self.0.execute_async(&script, vec![]).await;
+            match looked {
+                Ok(value) if !value.is_null() => return value,
+                _ if Instant::now() < deadline => {}
+                last => {
+                    let page = self.eval("document.body.innerText").await;
+                    panic!("never true: {expression} ({last:?}); the page says: {page}")
+                }
             }
         }
     }
