@@ -53,7 +53,7 @@ pub use self::{
 use crate::{
     config::{Config, Isolation},
     rooms::Source,
-    telemetry::{Metrics, ProviderCall},
+    telemetry::{Metrics, OfProvider, ProviderCall},
 };
 
 /// A plugin that fails this often …
@@ -214,6 +214,15 @@ impl Providers {
 
     fn replace(&self, table: Table) {
         *self.0.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    }
+
+    /// Brings the numbers about providers up to date, before they are read.
+    pub fn observe(&self) {
+        let ready = &self.0.metrics.provider_ready;
+        ready.clear();
+        for (id, provider) in &*self.list() {
+            ready.get_or_create(&OfProvider { provider: id.clone() }).set(i64::from(provider.is_ready()));
+        }
     }
 
     /// Every provider, in the configuration's order.

@@ -55,6 +55,7 @@ pub struct Metrics {
     pub redis_round_trip: Histogram,
     pub sockets_closed: Family<Closed, Counter>,
     pub provider_calls: Family<ProviderCall, Counter>,
+    pub provider_ready: Family<OfProvider, Gauge>,
     slowest_viewer_ms: Gauge,
     /// The longest that a frame took to be written to somebody, since the metrics were last read.
     slowest_write_ms: AtomicI64,
@@ -71,6 +72,12 @@ pub struct Closed {
 pub struct ProviderCall {
     pub provider: String,
     pub outcome: &'static str,
+}
+
+/// Which provider a number is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfProvider {
+    pub provider: String,
 }
 
 impl Metrics {
@@ -93,6 +100,7 @@ impl Metrics {
             redis_round_trip: Histogram::new(exponential_buckets(0.0001, 2.0, 14)),
             sockets_closed: Family::default(),
             provider_calls: Family::default(),
+            provider_ready: Family::default(),
             slowest_viewer_ms: Gauge::default(),
             slowest_write_ms: AtomicI64::new(0),
         };
@@ -120,6 +128,7 @@ impl Metrics {
         registry.register("slowest_viewer_ms", help, m.slowest_viewer_ms.clone());
         registry.register("sockets_closed", "Sockets the server closed, by code", m.sockets_closed.clone());
         registry.register("provider_calls", "Plugin calls, by outcome", m.provider_calls.clone());
+        registry.register("provider_ready", "1 if the provider answers, 0 if not", m.provider_ready.clone());
         Metrics { registry, ..metrics }
     }
 

@@ -221,6 +221,10 @@ async fn a_call_that_never_returns_takes_its_provider_and_nothing_else() {
     let (hung, _room) = tokio::join!(app.resolve("stranger", "hang"), app.room());
     assert_eq!(hung.problem(), "provider_not_ready");
     assert_eq!(app.provider("stranger").await["state"], "hung");
+    let metrics = app.metrics().await;
+    for line in ["streamit_provider_ready{provider=\"stranger\"} 0", "streamit_provider_ready{provider=\"mp4\"} 1"] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
     assert_eq!(app.resolve("stranger", "fine").await.problem(), "provider_not_ready");
     app.room().await;
 

@@ -83,6 +83,10 @@ async fn at_load(isolation: &str) {
             assert_eq!(app.resolve(name, "fine").await.body["embed_url"], "https://zoo.example/fine");
         }
     }
+    assert!(
+        app.log().contains("it prints, where only the host should: 0123456789abcdef"),
+        "a plugin that prints is named"
+    );
     others_serve(&app).await;
     let listed = String::from_utf8(app.streamit(&["plugin", "list"]).output().unwrap().stdout).unwrap();
     for Animal { name, state, reason, .. } in AT_LOAD {

@@ -193,6 +193,14 @@ static int32_t embed_url(const void *instance, const StreamitMedia *media, const
   return say(out, URL);
 }
 
+#ifndef DESTROY
+#define DESTROY (void)0
+#endif
+static void destroy(void *instance) {
+  (void)instance;
+  DESTROY;
+}
+
 #ifndef TABLE_SIZE
 #define TABLE_SIZE sizeof(StreamitProviderV1)
 #endif
@@ -203,7 +211,8 @@ static int32_t embed_url(const void *instance, const StreamitMedia *media, const
 #define EMBED_FN embed_url
 #endif
 #ifndef NO_TABLE
-const StreamitProviderV1 streamit_provider_v1 = {.size = TABLE_SIZE, .create = CREATE_FN, .embed_url = EMBED_FN};
+const StreamitProviderV1 streamit_provider_v1 = {
+    .size = TABLE_SIZE, .create = CREATE_FN, .destroy = destroy, .embed_url = EMBED_FN};
 #endif
 
 /* Not every animal uses every part. */

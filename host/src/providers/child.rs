@@ -50,6 +50,8 @@ pub(super) enum Request {
     Prepare(Prepare),
     /// After `Prepare`.
     EmbedUrl(Media<'static>),
+    /// Ends the instance, as a reload does in the host.
+    Destroy,
     /// One case of the conformance suite.
     Check(String, Prepare),
 }
@@ -62,6 +64,7 @@ pub(super) enum Reply {
     Doing(Step),
     Prepared(Result<(), String>),
     Url(Result<String, CallError>),
+    Destroyed,
     Checked(Verdict),
 }
 
@@ -189,6 +192,13 @@ impl Child {
     ) -> Result<Result<(), String>, Ended> {
         match self.ask(&Request::Prepare(prepare.clone()), None, deadline, log)? {
             Reply::Prepared(result) => Ok(result),
+            _ => Err(self.ended(How::Garbled("another answer"), None)),
+        }
+    }
+
+    pub(super) fn destroy(&mut self, deadline: Duration, log: &Logger) -> Result<(), Ended> {
+        match self.ask(&Request::Destroy, Some(Step::Destroying), deadline, log)? {
+            Reply::Destroyed => Ok(()),
             _ => Err(self.ended(How::Garbled("another answer"), None)),
         }
     }

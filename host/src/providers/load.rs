@@ -206,9 +206,16 @@ impl Loader {
     /// Whether the plugin gets through its preparation in a process of its own: the last step before it runs in this one.
     #[cfg(unix)]
     fn probe(&self, what: &Prepare) -> Result<(), String> {
+        let id = &what.manifest.id;
+        let log = library::to_log(id);
         let mut child = super::child::Child::start(&self.program).map_err(|ended| ended.to_string())?;
-        let log = library::to_log(&what.manifest.id);
-        child.prepare(what, PREPARE_DEADLINE, &log).map_err(|ended| ended.to_string())?
+        child.prepare(what, PREPARE_DEADLINE, &log).map_err(|ended| ended.to_string())??;
+        child.destroy(PREPARE_DEADLINE, &log).map_err(|ended| ended.to_string())?;
+        let printed = child.end();
+        if !printed.is_empty() {
+            tracing::warn!(provider.id = %id, "it prints, where only the host should: {printed}");
+        }
+        Ok(())
     }
 
     #[cfg(not(unix))]

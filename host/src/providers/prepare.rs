@@ -31,6 +31,7 @@ pub(super) enum Step {
     Configuring,
     Examples,
     Call,
+    Destroying,
 }
 
 impl Step {
@@ -40,6 +41,7 @@ impl Step {
             Step::Configuring => "in create",
             Step::Examples => "in one of its golden examples",
             Step::Call => "in embed_url",
+            Step::Destroying => "in destroy",
         }
     }
 }

@@ -81,6 +81,10 @@ fn answer(mut requests: UnixStream, nonce: Nonce) -> io::Result<()> {
                 let url = instance.as_ref().ok_or_else(unprepared).and_then(|instance| instance.embed_url(&media));
                 answers.send(&Reply::Url(url));
             }
+            Request::Destroy => {
+                instance = None;
+                answers.send(&Reply::Destroyed);
+            }
             Request::Check(case, what) => answers.send(&Reply::Checked(check::run(&case, &what, &answers))),
         }
     }

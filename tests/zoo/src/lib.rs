@@ -124,6 +124,10 @@ pub const AT_LOAD: &[Animal] = &[
         "its golden example movie `fine` gave https://zoo.example/fine, and https://zoo.example/again when asked again",
     ),
     refused("example-user", &["-DURL=\"https://user@zoo.example/\""], "its URL carries a user name"),
+    // What its end does.
+    refused("destroy-segv", &["-DDESTROY=segv()"], "it crashed (signal 11, SIGSEGV) in destroy"),
+    refused("destroy-exit", &["-DDESTROY=exit(1)"], "it ended its process (exit status 1) in destroy"),
+    refused("destroy-loop", &["-DDESTROY=loop()"], "it did not come to an end within 2s, in destroy"),
 ];
 
 /// One whose misbehaviour is asked for with each identity: as `external_id`, with what the host's log says of it.
