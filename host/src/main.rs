@@ -53,7 +53,10 @@ enum Command {
     /// Answer for one plugin, in a process of its own
     #[cfg(unix)]
     #[command(name = streamit::providers::child::COMMAND, hide = true)]
-    PluginChild,
+    PluginChild {
+        /// Whose it is, for whoever looks at the list of processes
+        provider: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -143,7 +146,7 @@ const BAD_CONFIGURATION: u8 = 2;
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         #[cfg(unix)]
-        Command::PluginChild => return streamit::providers::serve(),
+        Command::PluginChild { .. } => return streamit::providers::serve(),
         Command::Serve { config } => load(&config).and_then(serve),
         Command::Config(ConfigCommand::Check { file }) => load(&file).map(|config| {
             println!("# {}: ok. The effective settings:\n\n{}", file.display(), config.explain().trim_end());

@@ -91,7 +91,7 @@ pub fn try_one(file: &Path, config: Option<toml::Table>, media: &Media<'_>, prog
         eprintln!("{level}: {text}");
     });
     let failed = |reason: &dyn ToString| Untried::Failed(reason.to_string());
-    let mut child = Child::start(program).map_err(|ended| failed(&ended))?;
+    let mut child = Child::start(program, &what.manifest.id).map_err(|ended| failed(&ended))?;
     child.prepare(&what, DEADLINE, &log).map_err(|ended| failed(&ended))?.map_err(Untried::Failed)?;
     match child.embed_url(media.clone().into_owned(), DEADLINE, &log).map_err(|ended| failed(&ended))? {
         Ok(url) => match output::check_url(&url, &what.places) {

@@ -238,8 +238,10 @@ pub(super) fn run_all(program: &Path, what: &Prepare, only: Option<&str>) -> Vec
 fn outcome(case: &Case, program: &Path, what: &Prepare) -> Outcome {
     let came = match case.run {
         Run::Read(read) => Ok(read(what)),
-        Run::Call(_) => Child::start(program).and_then(|mut child| child.check(case.name, what, DEADLINE)),
-        Run::Silent => Child::start(program).and_then(|mut child| {
+        Run::Call(_) => {
+            Child::start(program, &what.manifest.id).and_then(|mut child| child.check(case.name, what, DEADLINE))
+        }
+        Run::Silent => Child::start(program, &what.manifest.id).and_then(|mut child| {
             child.check("examples", what, DEADLINE)?.ok();
             let printed = child.end();
             Ok(if printed.is_empty() { Ok(()) } else { Err(Otherwise::Failed(printed)) })

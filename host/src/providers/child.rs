@@ -150,13 +150,14 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts `program` as a child. Linux ends the child with the thread that calls this.
-    pub(super) fn start(program: &Path) -> Result<Child, Ended> {
+    /// Starts `program` as the child for the provider `id`. Linux ends the child with the thread that calls this.
+    pub(super) fn start(program: &Path, id: &str) -> Result<Child, Ended> {
         let start = || -> io::Result<Child> {
             let (mut socket, theirs) = UnixStream::pair()?;
             let (mut output, prints) = io::pipe()?;
             let process = Command::new(program)
-                .arg(COMMAND)
+                .arg0("streamit")
+                .args([COMMAND, id])
                 .env_clear()
                 .current_dir("/")
                 .process_group(0)

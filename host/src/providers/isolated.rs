@@ -74,7 +74,7 @@ impl Isolated {
         }
         // Whoever asks waits no longer than for a call.
         thread::sleep(pause);
-        let mut child = Child::start(&self.program).map_err(|ended| self.crashed(&ended))?;
+        let mut child = Child::start(&self.program, &self.prepare.manifest.id).map_err(|ended| self.crashed(&ended))?;
         match child.prepare(&self.prepare, self.start_deadline, &self.log) {
             Ok(Ok(())) => Ok(child),
             Ok(Err(reason)) => Err(CallError::Fault(reason)),

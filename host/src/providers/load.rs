@@ -22,6 +22,8 @@ use super::{
     prepare::{Prepare, prepare},
     worker::{Backend, StartError, Worker},
 };
+#[cfg(unix)]
+use super::{child::Child, isolated::Isolated};
 use crate::{
     config::{self, Isolation},
     rooms::hex,
@@ -183,14 +185,13 @@ impl Loader {
         let places = output::places(&description.manifest, &settings.config).map_err(refused)?;
         let library = private_copy(bytes, sha256, state_dir).map_err(refused)?;
         let marker = Marker::of(&library);
-        let is_apart = settings.isolation == Isolation::Process;
-        if !is_apart && marker.is_left_over() {
+        if settings.isolation == Isolation::None && marker.is_left_over() {
             return Err(not_loaded(State::Quarantined, marker.reason()));
         }
         let manifest = (*description.manifest).clone();
         let what = Prepare { library, manifest, config: settings.config.clone(), places: places.clone() };
         self.probe(&what).map_err(refused)?;
-        match self.start(id, what, settings, sha256, marker, is_apart) {
+        match self.start(what, origin, marker) {
             Ok(worker) => {
                 let lost_threads = self.residue.of(id, |remains| remains.lost_threads.clone());
                 Ok(Loaded { description, places, worker, lost_threads })
@@ -208,7 +209,7 @@ impl Loader {
     fn probe(&self, what: &Prepare) -> Result<(), String> {
         let id = &what.manifest.id;
         let log = library::to_log(id);
-        let mut child = super::child::Child::start(&self.program).map_err(|ended| ended.to_string())?;
+        let mut child = Child::start(&self.program, id).map_err(|ended| ended.to_string())?;
         child.prepare(what, PREPARE_DEADLINE, &log).map_err(|ended| ended.to_string())??;
         child.destroy(PREPARE_DEADLINE, &log).map_err(|ended| ended.to_string())?;
         let printed = child.end();
@@ -223,36 +224,32 @@ impl Loader {
         Ok(())
     }
 
-    fn start(
-        &self,
-        id: &str,
-        what: Prepare,
-        settings: &config::Provider,
-        sha256: &str,
-        marker: Marker,
-        is_apart: bool,
-    ) -> Result<Worker, StartError> {
-        let deadline = Duration::from_millis(settings.call_timeout_ms);
-        if !self.is_serving {
-            return Worker::start(id, None, PREPARE_DEADLINE, || Ok(Backend::Nobody));
-        }
-        if is_apart {
+    /// Gives the provider a thread, and on it the plugin or the plugin's own process.
+    fn start(&self, what: Prepare, origin: &Origin, marker: Marker) -> Result<Worker, StartError> {
+        let id = what.manifest.id.clone();
+        let deadline = Duration::from_millis(origin.settings.call_timeout_ms);
+        match origin.settings.isolation {
+            _ if !self.is_serving => Worker::start(&id, None, PREPARE_DEADLINE, || Ok(Backend::Nobody)),
+            Isolation::None => {
+                let (residue, sha256, name) = (self.residue.clone(), origin.sha256.clone(), id.clone());
+                Worker::start(&name, Some(deadline), PREPARE_DEADLINE, move || {
+                    let _marked = marker.set()?;
+                    let open = || residue.open(&id, &sha256, &what.library);
+                    prepare(&what, open, |_| {}).map(Backend::Here)
+                })
+            }
+            // The child's own deadline is the one that counts: this thread outlives it.
             #[cfg(unix)]
-            {
-                let log = library::to_log(id);
-                let apart = super::isolated::Isolated::new(self.program.clone(), what, deadline, PREPARE_DEADLINE, log);
-                // The child's own deadline is the one that counts: this thread outlives it.
-                return Worker::start(id, None, PREPARE_DEADLINE, move || Ok(Backend::Apart(Box::new(apart))));
+            Isolation::Process => {
+                let log = library::to_log(&id);
+                let apart = Isolated::new(self.program.clone(), what, deadline, PREPARE_DEADLINE, log);
+                Worker::start(&id, None, PREPARE_DEADLINE, move || Ok(Backend::Apart(Box::new(apart))))
             }
             #[cfg(not(unix))]
-            return Err(StartError::Refused("isolation = \"process\" is not available on this system".into()));
+            Isolation::Process => {
+                Err(StartError::Refused("isolation = \"process\" is not available on this system".into()))
+            }
         }
-        let (residue, id_of_it, sha256) = (self.residue.clone(), id.to_owned(), sha256.to_owned());
-        Worker::start(id, Some(deadline), PREPARE_DEADLINE, move || {
-            let _marked = marker.set()?;
-            let open = || residue.open(&id_of_it, &sha256, &what.library);
-            prepare(&what, open, |_| {}).map(Backend::Here)
-        })
     }
 }
 
