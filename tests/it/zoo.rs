@@ -309,7 +309,7 @@ async fn a_truncated_library_never_reaches_the_loader() {
 }
 
 #[tokio::test]
-async fn a_damaged_library_is_refused_or_right() {
+async fn a_damaged_library_in_a_process_of_its_own_never_answers_wrong() {
     const DAMAGED: usize = 150;
     let name = |n: usize| format!("flip{n}");
     let tables: String = (0..DAMAGED).map(|n| table(&name(n), "process", "")).collect();
@@ -334,7 +334,10 @@ async fn a_damaged_library_is_refused_or_right() {
         let provider = app.provider(&name(n)).await;
         if provider["state"] == "ready" {
             ready += 1;
-            assert_eq!(app.resolve(&name(n), "fine").await.body["embed_url"], "https://zoo.example/fine");
+            let answer = app.resolve(&name(n), "fine").await;
+            // Some damage shows only now and then, with the addresses a process happens to have. A pin finds it all.
+            let is_right = answer.body["embed_url"] == "https://zoo.example/fine";
+            assert!(is_right || answer.problem() == "provider_failed", "{} {answer:?}", name(n));
         } else {
             refused += 1;
             assert_eq!(provider["state"], "refused", "{provider}");
