@@ -211,6 +211,7 @@ async fn the_suite_says_what_was_expected_what_came_and_how_to_mend_it() {
         (&[], "media_types", "failed"),
         (&[], "unknown_config_key", "failed"),
         (&["-fvisibility=default"], "exports", "failed"),
+        (&["-DSHARED"], "instances", "failed"),
         (&["-DLATE"], "late_writes", "failed"),
         (&["-DFLICKER"], "same_answer", "failed"),
         (&[], "same_answer", "passed"),

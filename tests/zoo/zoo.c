@@ -124,10 +124,12 @@ extern void nowhere(void);
 #define CREATE (void)0
 #endif
 static const StreamitHost *the_host;
+static int instances;
 
 static int32_t create(const StreamitHost *host, StreamitStr config, const StreamitProblems *problems, void **instance) {
   (void)config, (void)problems;
   the_host = host;
+  instances++;
   *instance = NULL;
 #ifdef UNDEFINED
   if (config.len == 4711) nowhere();
@@ -186,6 +188,9 @@ static int32_t embed_url(const void *instance, const StreamitMedia *media, const
     if (kept) kept->write(kept->ctx, (const uint8_t *)"x", 1);
     kept = out;
   }
+#endif
+#ifdef SHARED
+  if (instances > 1) return say(out, "https://zoo.example/other");
 #endif
 #ifdef FLICKER
   if (calls++) return say(out, "https://zoo.example/again");

@@ -120,7 +120,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "instances",
-        expected: "two instances that do not disturb each other",
+        expected: "instances with different configurations that do not disturb each other",
         mend: "keep everything in the instance that create returns, nothing in statics",
         run: Run::Call(instances),
     },
@@ -418,20 +418,29 @@ fn threads(subject: &Subject<'_>) -> Verdict {
 }
 
 fn instances(subject: &Subject<'_>) -> Verdict {
-    let (first, media, url) = subject.sample()?;
     let library = subject.open(Some(subject.answers.logger()))?;
-    let second = subject.create(&library)?;
-    for (name, instance) in [("first", &first), ("second", &second), ("first", &first)] {
-        match instance.embed_url(media) {
-            Ok(came) if came == url => {}
-            came => return failed(format!("the {name}: {came:?}")),
+    subject.answers.doing(Step::Configuring);
+    // One for each golden example, each with that example's configuration, all alive at once; and a twin of the first.
+    let examples = &subject.what.manifest.examples;
+    let mut alive = Vec::new();
+    for example in examples.iter().chain(examples.first()) {
+        let instance = subject.what.create(&library, example.config.as_ref());
+        alive.push((example, instance.or_else(|error| failed(error.to_string()))?));
+    }
+    subject.answers.doing(Step::Call);
+    let ask = |alive: &[(&Example, Instance)], when: &str| {
+        for (Example { media, url, .. }, instance) in alive {
+            match instance.embed_url(media) {
+                Ok(came) if came == *url => {}
+                Ok(came) => return failed(format!("{media}: {came} instead of {url}, {when}")),
+                Err(error) => return failed(format!("{media}: {error}, {when}")),
+            }
         }
-    }
-    drop(first);
-    match second.embed_url(media) {
-        Ok(came) if came == url => Ok(()),
-        came => failed(format!("the second, after the first was destroyed: {came:?}")),
-    }
+        Ok(())
+    };
+    ask(&alive, "beside others")?;
+    alive.remove(0);
+    ask(&alive, "after another was destroyed")
 }
 
 fn create_and_destroy(subject: &Subject<'_>) -> Verdict {
