@@ -47,7 +47,7 @@ use self::{
     worker::{NoAnswer, Worker},
 };
 pub use self::{
-    reload::{Change, Changed, NotReloaded, Reloaded, Reloader},
+    reload::{Change, Changed, Reloaded, Reloader},
     watch::watch,
 };
 use crate::{

@@ -55,6 +55,9 @@ async fn reload(State(reloader): State<Reloader>, headers: HeaderMap) -> Result<
     let reloaded = tokio::task::spawn_blocking(move || reloader.reload()).await;
     Ok(match reloaded.expect("a reload does not panic") {
         Ok(reloaded) => Json(reloaded).into_response(),
-        Err(error) => Error::new(ErrorCode::InvalidRequest, error.to_string()).into_response(),
+        Err(error) => {
+            let detail = format!("the configuration cannot be used, so nothing was changed:\n{error}");
+            Error::new(ErrorCode::InvalidRequest, detail).into_response()
+        }
     })
 }

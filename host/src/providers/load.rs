@@ -71,9 +71,9 @@ pub(super) struct Origin {
 /// Loads providers for one process.
 pub(super) struct Loader {
     /// This program, to be started as a plugin's child.
-    pub(super) program: PathBuf,
+    program: PathBuf,
     /// Whether providers are to serve. Otherwise the probe's word is enough, and no plugin's code runs in this process.
-    pub(super) is_serving: bool,
+    is_serving: bool,
     residue: Arc<Residue>,
 }
 

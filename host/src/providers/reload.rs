@@ -63,13 +63,6 @@ pub enum Change {
     Removed,
 }
 
-/// Why nothing was reloaded.
-#[derive(Debug, thiserror::Error)]
-pub enum NotReloaded {
-    #[error("the configuration cannot be used, so nothing was changed:\n{0}")]
-    Config(#[from] ConfigError),
-}
-
 impl Reloader {
     pub fn new(providers: Providers, started_with: Config) -> Self {
         let file = started_with.file.clone();
@@ -87,7 +80,10 @@ impl Reloader {
     }
 
     /// Reads the configuration, loads what changed, and lets it serve. Blocks: plugins run.
-    pub fn reload(&self) -> Result<Reloaded, NotReloaded> {
+    ///
+    /// # Errors
+    /// The configuration cannot be used; nothing was changed.
+    pub fn reload(&self) -> Result<Reloaded, ConfigError> {
         let Shared { providers, file, started_with, turn } = &*self.0;
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let config = Config::load(file).inspect_err(|error| warn!("nothing is reloaded: {error}"))?;
