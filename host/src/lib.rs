@@ -12,7 +12,7 @@
 //! - [`telemetry`]: log and metrics.
 //! - [`providers`]: the only door to plugins.
 //! - [`rooms`]: the durable records; all SQL.
-//! - [`playback`]: the pure rules of play, pause and seek.
+//! - [`playback`], [`timeline`]: the pure rules of play, pause and seek, and of whose word about them still counts.
 //! - [`live`]: who is here and what is playing, and the feeds that tell it.
 //! - [`lifecycle`]: a room's life, where `rooms` and `live` meet.
 //! - [`protocol`]: the WebSocket's messages.
@@ -37,6 +37,7 @@ pub mod providers;
 pub mod rooms;
 pub mod session;
 pub mod telemetry;
+pub mod timeline;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

@@ -9,7 +9,7 @@ mod redis;
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::{Notify, watch};
@@ -22,10 +22,11 @@ use memory::Memory;
 use self::redis::{News, Redis};
 use crate::{
     config,
-    playback::{Command, PlaybackState},
-    protocol::{CloseReason, Presence, Role, ServerMessage, State, StoredHalf},
+    playback::{Order, PlaybackState},
+    protocol::{CloseReason, Presence, Role, SeenRoom, ServerMessage, State, StoredHalf},
     rooms::{Room, RoomCode, hex, random_bytes},
     telemetry::Metrics,
+    timeline::Seen,
 };
 
 /// A room tells its members at most this often how many they are, however many come and go.
@@ -41,12 +42,10 @@ const LIST_KEPT: Duration = Duration::from_secs(300);
 /// Unix time in milliseconds. A function, so that tests can set it.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// This machine's clock.
+/// This machine's clock, as it was when first looked at, and running on evenly: whoever sets it moves no room.
 pub fn system_clock() -> Clock {
-    Arc::new(|| {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
-    })
+    let (start, since_epoch) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+    Arc::new(move || i64::try_from((since_epoch + start.elapsed()).as_millis()).unwrap_or(i64::MAX))
 }
 
 /// A handle on the live rooms of this node.
@@ -107,6 +106,14 @@ pub struct Snapshot {
 pub struct Current {
     pub snapshot: Snapshot,
     pub frame: Frame,
+}
+
+/// What the store made of an order.
+#[derive(Debug)]
+enum Applied {
+    Changed(Frame),
+    Nothing,
+    Stale,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -225,11 +232,11 @@ impl Live {
 
     /// Brings a stored room to life, or takes over its newer source.
     pub async fn open(&self, record: Room) -> Result<Arc<LiveRoom>, LiveError> {
-        let known = self.room(record.code);
         let frame = match &self.0.store {
-            Store::Memory(memory) => memory.open(&record),
+            // It forgets no room that this node remembers.
+            Store::Memory(memory) => memory.open(&record, None),
             Store::Redis(redis) => {
-                let seen = known.as_ref().and_then(|room| room.snapshot());
+                let seen = self.room(record.code).and_then(|room| room.seen(record.revision));
                 redis.open(&record, seen.as_ref()).await?
             }
         };
@@ -252,6 +259,21 @@ impl Live {
         room.learn(record);
         self.publish(&room, frame);
         Ok(room)
+    }
+
+    /// Offers what the host last saw of a room, in case the store has forgotten it since. One that the store does not
+    /// have at all is left alone: it may have been closed.
+    pub async fn offer(&self, room: &Arc<LiveRoom>, seen: &SeenRoom) -> Result<(), LiveError> {
+        let record = room.record();
+        if seen.source != record.source {
+            return Ok(());
+        }
+        let frame = match &self.0.store {
+            Store::Memory(memory) => memory.offer(&record, &seen.state)?,
+            Store::Redis(redis) => redis.offer(&record, &seen.state).await?,
+        };
+        self.publish(room, frame);
+        Ok(())
     }
 
     /// The room of that code, if this node knows it and it is not over.
@@ -293,24 +315,28 @@ impl Live {
         Ok(Member { live: self.clone(), room: room.clone(), role, frames })
     }
 
-    /// Carries out a host's command and shows everyone the result.
-    pub async fn command(&self, room: &Arc<LiveRoom>, key_generation: i64, command: Command) -> Result<(), LiveError> {
+    /// Carries out a host's order and shows everyone the result. One that is about something that is over is dropped.
+    pub async fn command(&self, room: &Arc<LiveRoom>, key_generation: i64, order: Order) -> Result<(), LiveError> {
         let code = room.code;
-        let span = debug_span!("live.apply", room.code = %code, ?command);
+        let span = debug_span!("live.apply", room.code = %code, ?order);
         let apply = async {
             match &self.0.store {
-                Store::Memory(memory) => memory.apply(code, key_generation, command),
-                Store::Redis(redis) => redis.apply(code, key_generation, command).await,
+                Store::Memory(memory) => memory.apply(code, key_generation, &order),
+                Store::Redis(redis) => redis.apply(code, key_generation, &order).await,
             }
         };
-        let frame = apply.instrument(span).await.inspect_err(|error| {
+        let applied = apply.instrument(span).await.inspect_err(|error| {
             // A store that was emptied knows no rooms: they are brought back now, not at the next heartbeat.
             if *error == LiveError::UnknownRoom {
                 self.0.trouble.notify_one();
             }
         })?;
+        if let Applied::Stale = applied {
+            self.0.metrics.commands_stale.inc();
+            return Ok(());
+        }
         self.0.metrics.commands_applied.inc();
-        if let Some(frame) = frame {
+        if let Applied::Changed(frame) = applied {
             self.publish(room, frame);
         }
         Ok(())
@@ -569,6 +595,13 @@ impl LiveRoom {
     /// The newest this node has seen.
     pub fn snapshot(&self) -> Option<Snapshot> {
         snapshot(&self.feed.newest())
+    }
+
+    /// What this node has seen of the stored half of that revision.
+    fn seen(&self, revision: i64) -> Option<Seen> {
+        let newest = Some(self.feed.newest()).filter(|frame| frame.revision == revision);
+        let Snapshot { version, playback, .. } = snapshot(&newest?)?;
+        Some(Seen { version, playback })
     }
 
     fn here(&self) -> MutexGuard<'_, Here> {

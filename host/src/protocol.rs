@@ -4,10 +4,12 @@ use std::{borrow::Cow, fmt::Write};
 
 use axum::extract::ws::Utf8Bytes;
 use serde::{Deserialize, Serialize};
+use streamit_plugin_api::MediaType;
 
 use crate::{
-    playback::{Command, PlaybackState, Report},
+    playback::{Command, Hold, Order, PlaybackState},
     rooms::Source,
+    timeline::Seen,
 };
 
 /// The version of this protocol, said in WELCOME.
@@ -33,10 +35,25 @@ pub mod close {
 /// What a client may say.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ClientMessage {
-    Hello { name: Option<String>, key: Option<String> },
-    Command(Command),
+    Hello(Hello),
+    Command(Order),
     Ping { client_ms: i64 },
     Sync,
+}
+
+/// Who a client says it is, and what it saw before its line broke.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Hello {
+    pub name: Option<String>,
+    pub key: Option<String>,
+    pub seen: Option<SeenRoom>,
+}
+
+/// What a client last saw of a room, and playing what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenRoom {
+    pub source: Source,
+    pub state: Seen,
 }
 
 /// Why a message was not understood: a sentence for its sender.
@@ -50,21 +67,58 @@ struct Kind<'a> {
 }
 
 #[derive(Deserialize)]
-struct Hello {
+struct HelloText {
     name: Option<String>,
     key: Option<String>,
+    seen: Option<SeenText>,
+}
+
+/// What a STATE said, without what it has no need of. A later server's words in it are not minded.
+#[derive(Deserialize)]
+struct SeenText {
+    version: i64,
+    source: SeenSource,
+    playback: PlaybackState,
 }
 
 #[derive(Deserialize)]
-struct MaybeReport {
+struct SeenSource {
+    provider: String,
+    media_type: MediaType,
+    external_id: String,
+    season: Option<u32>,
+    episode: Option<u32>,
+}
+
+/// What any command may carry.
+#[derive(Deserialize)]
+struct About {
+    at_ms: Option<i64>,
+    version: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Play {
     position_ms: Option<i64>,
-    at_ms: Option<i64>,
 }
 
 #[derive(Deserialize)]
-struct RequiredReport {
+struct Pause<'a> {
+    position_ms: Option<i64>,
+    /// A reason that is not known is none.
+    #[serde(borrow)]
+    because: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Seek {
     position_ms: i64,
-    at_ms: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Progress {
+    position_ms: i64,
+    ended: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -80,13 +134,27 @@ impl ClientMessage {
         let message = match &*kind {
             "PLAY" | "PAUSE" | "SEEK" | "PROGRESS" if !is_host => return Ok(None),
             "HELLO" => {
-                let Hello { name, key } = read(text)?;
-                ClientMessage::Hello { name: name.as_deref().map(checked_name).transpose()?, key }
+                let HelloText { name, key, seen } = read(text)?;
+                let name = name.as_deref().map(checked_name).transpose()?;
+                ClientMessage::Hello(Hello { name, key, seen: seen.map(SeenRoom::from) })
             }
-            "PLAY" => ClientMessage::Command(Command::Play(read::<MaybeReport>(text)?.report())),
-            "PAUSE" => ClientMessage::Command(Command::Pause(read::<MaybeReport>(text)?.report())),
-            "SEEK" => ClientMessage::Command(Command::Seek(read::<RequiredReport>(text)?.report())),
-            "PROGRESS" => ClientMessage::Command(Command::Progress(read::<RequiredReport>(text)?.report())),
+            "PLAY" => {
+                let Play { position_ms } = read(text)?;
+                ordered(text, Command::Play { position_ms })?
+            }
+            "PAUSE" => {
+                let Pause { position_ms, because } = read(text)?;
+                let hold = because.filter(|reason| *reason == Hold::Buffering.word()).map(|_| Hold::Buffering);
+                ordered(text, Command::Pause { position_ms, hold })?
+            }
+            "SEEK" => {
+                let Seek { position_ms } = read(text)?;
+                ordered(text, Command::Seek { position_ms })?
+            }
+            "PROGRESS" => {
+                let Progress { position_ms, ended } = read(text)?;
+                ordered(text, Command::Progress { position_ms, has_ended: ended == Some(true) })?
+            }
             "PING" => ClientMessage::Ping { client_ms: read::<Ping>(text)?.client_ms },
             "SYNC" => ClientMessage::Sync,
             other => {
@@ -114,16 +182,16 @@ fn checked_name(name: &str) -> Result<String, BadMessage> {
     }
 }
 
-impl MaybeReport {
-    /// A moment without a position says nothing.
-    fn report(self) -> Option<Report> {
-        self.position_ms.map(|position_ms| Report { position_ms, at_ms: self.at_ms })
-    }
+fn ordered(text: &str, command: Command) -> Result<ClientMessage, BadMessage> {
+    let About { at_ms, version } = read(text)?;
+    Ok(ClientMessage::Command(Order { command, at_ms, version }))
 }
 
-impl RequiredReport {
-    fn report(self) -> Report {
-        Report { position_ms: self.position_ms, at_ms: self.at_ms }
+impl From<SeenText> for SeenRoom {
+    fn from(SeenText { version, source, playback }: SeenText) -> Self {
+        let SeenSource { provider, media_type, external_id, season, episode } = source;
+        let source = Source { provider, media_type, external_id, season, episode };
+        SeenRoom { source, state: Seen { version, playback } }
     }
 }
 
@@ -131,10 +199,24 @@ impl RequiredReport {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ServerMessage<'a> {
-    Welcome { protocol: u32, you: You<'a>, server_ms: i64 },
-    Pong { client_ms: i64, server_ms: i64 },
-    Closed { reason: CloseReason },
-    Error { code: ErrorCode, message: &'a str },
+    Welcome {
+        protocol: u32,
+        you: You<'a>,
+        server_ms: i64,
+        /// How often a quiet line is tried: after a longer silence a client had better ask.
+        ping_secs: u64,
+    },
+    Pong {
+        client_ms: i64,
+        server_ms: i64,
+    },
+    Closed {
+        reason: CloseReason,
+    },
+    Error {
+        code: ErrorCode,
+        message: &'a str,
+    },
 }
 
 /// Who the client is in the room.
@@ -221,17 +303,21 @@ pub fn room_json(title: Option<&str>, source: &Source) -> String {
 
 /// STATE: the whole truth about a room, from its encoded stored half and its live numbers.
 pub fn state(version: i64, room_json: &str, playback: &PlaybackState, presence: &Presence) -> Utf8Bytes {
-    let PlaybackState { is_playing, position_ms, at_ms } = playback;
+    let PlaybackState { is_playing, position_ms, at_ms, hold } = playback;
+    let hold = match hold {
+        Some(Hold::Buffering) => r#""buffering""#,
+        None => "null",
+    };
     let Presence { viewers, host, host_away_until_ms } = presence;
     let host = match host {
         HostState::Connected => "connected",
         HostState::Away => "away",
     };
-    // 220 bytes are the fixed words and the longest numbers.
-    let mut text = String::with_capacity(room_json.len() + 260);
+    // 240 bytes are the fixed words and the longest numbers.
+    let mut text = String::with_capacity(room_json.len() + 280);
     write!(
         text,
-        r#"{{"type":"STATE","version":{version},"room":{room_json},"playback":{{"is_playing":{is_playing},"position_ms":{position_ms},"at_ms":{at_ms}}},"presence":{{"viewers":{viewers},"host":"{host}","host_away_until_ms":"#
+        r#"{{"type":"STATE","version":{version},"room":{room_json},"playback":{{"is_playing":{is_playing},"position_ms":{position_ms},"at_ms":{at_ms},"hold":{hold}}},"presence":{{"viewers":{viewers},"host":"{host}","host_away_until_ms":"#
     )
     .expect("a String takes everything");
     match host_away_until_ms {
@@ -257,7 +343,7 @@ mod tests {
             season: Some(1),
             episode: Some(8),
         };
-        let playback = PlaybackState { is_playing: true, position_ms: 754_200, at_ms: 1_790_000_123_000 };
+        let playback = PlaybackState { is_playing: true, position_ms: 754_200, at_ms: 1_790_000_123_000, hold: None };
         let presence = Presence { viewers: 12, host: HostState::Away, host_away_until_ms: Some(5) };
         let text = state(7, &room_json(Some("Friday \"film\""), &source), &playback, &presence);
         let value: Value = serde_json::from_str(&text).expect("JSON");
@@ -265,11 +351,23 @@ mod tests {
             "type": "STATE", "version": 7,
             "room": { "title": "Friday \"film\"",
                       "source": { "provider": "acme", "media_type": "tv", "external_id": "a\"b", "season": 1, "episode": 8 } },
-            "playback": { "is_playing": true, "position_ms": 754_200, "at_ms": 1_790_000_123_000_i64 },
+            "playback": { "is_playing": true, "position_ms": 754_200, "at_ms": 1_790_000_123_000_i64, "hold": null },
             "presence": { "viewers": 12, "host": "away", "host_away_until_ms": 5 }
         });
         assert_eq!(value, expected);
-        assert!(text.len() <= text.as_str().len());
+        let held = PlaybackState { is_playing: false, hold: Some(Hold::Buffering), ..playback };
+        let text = state(8, &room_json(None, &source), &held, &presence);
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(value["playback"]["hold"], "buffering");
+        let read: State = serde_json::from_str(&text).expect("a STATE");
+        assert_eq!(read.playback, held);
+    }
+
+    #[test]
+    fn a_state_of_an_older_host_is_not_held() {
+        let read: PlaybackState =
+            serde_json::from_str(r#"{"is_playing":true,"position_ms":1,"at_ms":2}"#).expect("a playback");
+        assert_eq!(read.hold, None);
     }
 
     #[test]
@@ -282,21 +380,61 @@ mod tests {
 
     #[test]
     fn messages_are_read_as_documented() {
-        let report = Report { position_ms: 5, at_ms: Some(9) };
-        let parse = |text| ClientMessage::parse(text, true).expect("understood").expect("not ignored");
-        assert_eq!(parse(r#"{"type":"PLAY"}"#), ClientMessage::Command(Command::Play(None)));
+        let parse = |text: &str| ClientMessage::parse(text, true).expect("understood").expect("not ignored");
+        let order = |command, at_ms, version| ClientMessage::Command(Order { command, at_ms, version });
+        assert_eq!(parse(r#"{"type":"PLAY"}"#), order(Command::Play { position_ms: None }, None, None));
         assert_eq!(
             parse(r#"{"type":"PAUSE","position_ms":5,"at_ms":9,"extra":[1]}"#),
-            ClientMessage::Command(Command::Pause(Some(report)))
+            order(Command::Pause { position_ms: Some(5), hold: None }, Some(9), None)
         );
         assert_eq!(
-            parse(r#"{"position_ms":5,"at_ms":9,"type":"SEEK"}"#),
-            ClientMessage::Command(Command::Seek(report))
+            parse(r#"{"version":7,"position_ms":5,"at_ms":9,"type":"SEEK"}"#),
+            order(Command::Seek { position_ms: 5 }, Some(9), Some(7))
         );
+        for (ended, has_ended) in [("", false), (r#","ended":false"#, false), (r#","ended":true"#, true)] {
+            let text = format!(r#"{{"type":"PROGRESS","position_ms":5{ended}}}"#);
+            assert_eq!(parse(&text), order(Command::Progress { position_ms: 5, has_ended }, None, None));
+        }
         assert_eq!(parse(r#"{"type":"PING","client_ms":3}"#), ClientMessage::Ping { client_ms: 3 });
         assert_eq!(parse(r#"{"type":"SYNC"}"#), ClientMessage::Sync);
-        let hello = ClientMessage::Hello { name: Some("Ann".into()), key: None };
-        assert_eq!(parse(r#"{"type":"HELLO","name":" Ann "}"#), hello);
+        let hello = Hello { name: Some("Ann".into()), ..Hello::default() };
+        assert_eq!(parse(r#"{"type":"HELLO","name":" Ann ","seen":null}"#), ClientMessage::Hello(hello));
+    }
+
+    #[test]
+    fn only_a_reason_that_is_known_holds_the_room() {
+        let hold = |because: &str| {
+            let text = format!(r#"{{"type":"PAUSE","because":{because}}}"#);
+            match ClientMessage::parse(&text, true) {
+                Ok(Some(ClientMessage::Command(Order { command: Command::Pause { hold, .. }, .. }))) => hold,
+                other => panic!("{text}: {other:?}"),
+            }
+        };
+        assert_eq!(hold(r#""buffering""#), Some(Hold::Buffering));
+        for because in ["null", r#""""#, r#""the door bell""#, r#""Buffering""#] {
+            assert_eq!(hold(because), None, "{because}");
+        }
+    }
+
+    #[test]
+    fn what_was_seen_is_read_and_a_later_servers_words_in_it_are_not_minded() {
+        let seen = |seen: Value| -> Result<Option<SeenRoom>, BadMessage> {
+            let text = json!({ "type": "HELLO", "seen": seen }).to_string();
+            match ClientMessage::parse(&text, true)? {
+                Some(ClientMessage::Hello(Hello { seen, .. })) => Ok(seen),
+                other => panic!("{text}: {other:?}"),
+            }
+        };
+        let source = json!({ "provider": "acme", "media_type": "movie", "external_id": "1", "season": null, "x": 1 });
+        let playback = json!({ "is_playing": false, "position_ms": 5, "at_ms": 9, "hold": "buffering", "x": 1 });
+        let read = seen(json!({ "version": 7, "source": source, "playback": playback, "x": 1 }));
+        let read = read.expect("understood").expect("seen");
+        let playback_read = PlaybackState { is_playing: false, position_ms: 5, at_ms: 9, hold: Some(Hold::Buffering) };
+        assert_eq!(read.state, Seen { version: 7, playback: playback_read });
+        assert_eq!((&*read.source.provider, &*read.source.external_id, read.source.season), ("acme", "1", None));
+        for malformed in [json!(1), json!({}), json!({ "version": 7 }), json!({ "version": 7, "source": source })] {
+            assert!(seen(malformed.clone()).is_err(), "{malformed}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     config::Limits,
     limit::Bucket,
     live::{JoinError, Live, LiveError, LiveRoom, Member, Shown},
-    protocol::{BadMessage, ClientMessage, ErrorCode, PROTOCOL, Role, ServerMessage, You, close},
+    protocol::{BadMessage, ClientMessage, ErrorCode, Hello, PROTOCOL, Role, ServerMessage, You, close},
     rooms::{hex, random_bytes, random_share},
     telemetry::{Closed, Metrics},
 };
@@ -90,7 +90,7 @@ impl<'a> Session<'a> {
     async fn run(mut self, room: &Arc<LiveRoom>) -> End {
         let hello_deadline = Duration::from_secs(self.shared.limits.hello_secs);
         let stop = self.shared.stop.clone();
-        let (name, key) = tokio::select! {
+        let Hello { name, key, seen } = tokio::select! {
             hello = timeout(hello_deadline, self.hello()) => match hello {
                 Ok(Ok(hello)) => hello,
                 Ok(Err(end)) => return end,
@@ -107,6 +107,14 @@ impl<'a> Session<'a> {
                 return End::Close(close::WRONG_KEY, "wrong key");
             }
         };
+        if role == Role::Host
+            && let Some(seen) = seen
+        {
+            // Before anything is said about the room: the first STATE is the right one already.
+            if let Err(error) = self.shared.live.offer(room, &seen).await {
+                debug!(%error, "what the host saw last could not be offered");
+            }
+        }
         let member = match self.shared.live.join(room, role) {
             Ok(member) => member,
             Err(JoinError::Closed) => return End::Close(close::ROOM_GONE, "the room is gone"),
@@ -118,12 +126,12 @@ impl<'a> Session<'a> {
         self.stay(member, role, record.key_generation, name).await
     }
 
-    /// Waits for HELLO: who the client says it is, and its key.
-    async fn hello(&mut self) -> Result<(Option<String>, Option<String>), End> {
+    /// Waits for HELLO.
+    async fn hello(&mut self) -> Result<Hello, End> {
         loop {
             let text = self.next_text().await?;
             match ClientMessage::parse(&text, true) {
-                Ok(Some(ClientMessage::Hello { name, key })) => return Ok((name, key)),
+                Ok(Some(ClientMessage::Hello(hello))) => return Ok(hello),
                 Ok(_) => return Err(End::Close(close::NO_HELLO, "the first message must be HELLO")),
                 Err(bad) => self.complain(bad).await?,
             }
@@ -135,7 +143,8 @@ impl<'a> Session<'a> {
         let id = hex(&random_bytes::<8>());
         let name = name.as_deref().unwrap_or("Guest");
         let you = You { id: &id, name, role };
-        let welcome = ServerMessage::Welcome { protocol: PROTOCOL, you, server_ms: self.shared.live.now_ms() };
+        let (server_ms, ping_secs) = (self.shared.live.now_ms(), self.shared.limits.ping_secs);
+        let welcome = ServerMessage::Welcome { protocol: PROTOCOL, you, server_ms, ping_secs };
         if let Err(end) = self.send(Message::Text(welcome.encode())).await {
             return end;
         }
@@ -198,12 +207,10 @@ impl<'a> Session<'a> {
     async fn heard(&mut self, text: &Utf8Bytes, member: &Member, role: Role, key_generation: i64) -> Result<(), End> {
         let live = &self.shared.live;
         match ClientMessage::parse(text, role == Role::Host) {
-            Ok(Some(ClientMessage::Command(command))) => {
-                match live.command(member.room(), key_generation, command).await {
-                    Ok(()) => Ok(()),
-                    Err(error) => self.command_failed(&error).await,
-                }
-            }
+            Ok(Some(ClientMessage::Command(order))) => match live.command(member.room(), key_generation, order).await {
+                Ok(()) => Ok(()),
+                Err(error) => self.command_failed(&error).await,
+            },
             // A command of somebody who is not the host: no error, no effect, no answer.
             Ok(None) => {
                 self.shared.metrics.commands_ignored.inc();
@@ -223,7 +230,7 @@ impl<'a> Session<'a> {
                 // The room has just been closed; its last frame is on the way.
                 Err(LiveError::UnknownRoom | LiveError::KeyReplaced) => Ok(()),
             },
-            Ok(Some(ClientMessage::Hello { .. })) => self.complain(BadMessage("HELLO was said already".into())).await,
+            Ok(Some(ClientMessage::Hello(_))) => self.complain(BadMessage("HELLO was said already".into())).await,
             Err(bad) => self.complain(bad).await,
         }
     }

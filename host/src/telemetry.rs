@@ -45,6 +45,7 @@ pub struct Metrics {
     pub commands_applied: Counter,
     pub commands_ignored: Counter,
     pub commands_failed: Counter,
+    pub commands_stale: Counter,
     pub frames_published: Counter,
     pub frames_received: Counter,
     pub frames_skipped: Counter,
@@ -89,6 +90,7 @@ impl Metrics {
             commands_applied: Counter::default(),
             commands_ignored: Counter::default(),
             commands_failed: Counter::default(),
+            commands_stale: Counter::default(),
             frames_published: Counter::default(),
             frames_received: Counter::default(),
             frames_skipped: Counter::default(),
@@ -111,6 +113,8 @@ impl Metrics {
         registry.register("commands_applied", "Host commands carried out", m.commands_applied.clone());
         registry.register("commands_ignored", "Commands of non-hosts, ignored", m.commands_ignored.clone());
         registry.register("commands_failed", "Host commands that failed", m.commands_failed.clone());
+        let help = "Host commands dropped because they were about something that was over";
+        registry.register("commands_stale", help, m.commands_stale.clone());
         registry.register("frames_published", "New room states shown to members", m.frames_published.clone());
         registry.register("frames_received", "Room states that came from Redis", m.frames_received.clone());
         registry.register(

@@ -94,15 +94,22 @@ async fn every_message_is_as_published() {
     let app = App::start().await;
     let asyncapi = Contract::of(&app, "asyncapi").await;
     let room = app.room_playing(episode()).await;
-    let hello = json!({ "type": "HELLO", "name": "Ann", "key": room.key });
+    let before = app.view(&room).await["playback"].clone();
+    let seen = json!({ "version": before["version"], "source": episode(), "playback": before });
+    let hello = json!({ "type": "HELLO", "name": "Ann", "key": room.key, "seen": seen });
     asyncapi.holds("HELLO", &hello);
     let mut ann = Member::join(&app, &room.code, hello).await;
     asyncapi.holds("WELCOME", &ann.welcome);
+    let version = ann.sees(|state| state["presence"]["viewers"] == 1).await["version"].clone();
     for message in [
-        json!({ "type": "PLAY", "position_ms": 1_000, "at_ms": 1 }),
+        json!({ "type": "PLAY", "position_ms": 1_000, "at_ms": 1, "version": version }),
+        json!({ "type": "SEEK", "position_ms": 5_000, "version": version }),
         json!({ "type": "PROGRESS", "position_ms": 9_000 }),
-        json!({ "type": "SEEK", "position_ms": 5_000 }),
+        json!({ "type": "PAUSE", "because": "buffering", "version": version }),
         json!({ "type": "PAUSE" }),
+        json!({ "type": "PLAY" }),
+        json!({ "type": "SEEK", "position_ms": 6_000 }),
+        json!({ "type": "PROGRESS", "position_ms": 7_000, "ended": true }),
         json!({ "type": "SYNC" }),
     ] {
         asyncapi.holds(message["type"].as_str().unwrap(), &message);

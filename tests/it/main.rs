@@ -10,6 +10,7 @@ mod nodes; // several hosts as one, and what happens when something breaks
 mod rooms; // create, look, list, change, close; what survives
 mod session; // the socket: HELLO, authority, limits, close codes
 mod storage; // what is in the database, and what never is
+mod timeline; // whose word about the position counts, when a start is, and what survives a restart
 mod watching; // two real browsers // each provider's player, imitated under its own origin
 
 // What operators and authors do.

@@ -9,14 +9,14 @@ use streamit_test_servers::{Postgres, Proxy, Redis};
 use crate::harness::{App, Member, Room, clock, episode, until};
 
 /// Hosts, and what they share.
-struct Nodes {
+pub(crate) struct Nodes {
     redis: Redis,
     postgres: Postgres,
-    nodes: Vec<App>,
+    pub(crate) nodes: Vec<App>,
 }
 
 impl Nodes {
-    async fn start(count: usize) -> Nodes {
+    pub(crate) async fn start(count: usize) -> Nodes {
         Nodes::with(count, 300, "").await
     }
 
@@ -43,8 +43,9 @@ fn config(redis: &str, postgres: &str, host_grace_secs: u64, more: &str) -> Stri
 
 fn position_now(state: &Value, now_ms: i64) -> i64 {
     let playback = &state["playback"];
+    // A room that has just been started rests until its moment.
     let passed = if playback["is_playing"] == true { now_ms - playback["at_ms"].as_i64().unwrap() } else { 0 };
-    playback["position_ms"].as_i64().unwrap() + passed
+    playback["position_ms"].as_i64().unwrap() + passed.max(0)
 }
 
 fn version(state: &Value) -> i64 {
@@ -175,6 +176,7 @@ async fn orders_from_two_tabs_at_once_end_in_one_order_for_all() {
         "is_playing": truth["playback"]["is_playing"],
         "position_ms": truth["playback"]["position_ms"],
         "at_ms": truth["playback"]["at_ms"],
+        "hold": truth["playback"]["hold"],
     } });
     let position = position_now(&truth, version(&truth));
     assert!((1_000_000..2_100_000).contains(&position), "nobody else's order counted: {truth}");

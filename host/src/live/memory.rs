@@ -8,11 +8,12 @@ use std::{
 
 use axum::extract::ws::Utf8Bytes;
 
-use super::{Clock, Counts, Current, Frame, LIST_KEPT, LIST_LENGTH, LiveError, Snapshot};
+use super::{Applied, Clock, Counts, Current, Frame, LIST_KEPT, LIST_LENGTH, LiveError, Snapshot};
 use crate::{
-    playback::{self, Command, PlaybackState},
+    playback::{self, Order},
     protocol::{self, HostState, Presence},
     rooms::{Room, RoomCode, Visibility},
+    timeline::{Outcome, Seen, Timeline},
 };
 
 pub(super) struct Memory {
@@ -40,7 +41,7 @@ struct State {
     revision: i64,
     key_generation: i64,
     visibility: Visibility,
-    playback: PlaybackState,
+    timeline: Timeline,
     counts: Counts,
     /// When the room closes; `None` while a host is connected.
     away_until_ms: Option<i64>,
@@ -62,21 +63,25 @@ impl Memory {
         (self.clock)()
     }
 
-    /// Seeds a room, or takes over a newer stored half: a new source starts at 0, paused.
-    pub(super) fn open(&self, room: &Room) -> Frame {
+    /// Seeds a room, or takes over a newer stored half: a new source starts at 0, paused. `seen` is what somebody last
+    /// saw of that half.
+    pub(super) fn open(&self, room: &Room, seen: Option<&Seen>) -> Frame {
         let now_ms = self.now_ms();
         let existing = self.rooms.read().unwrap_or_else(PoisonError::into_inner).get(&room.code).cloned();
         let state = existing.unwrap_or_else(|| {
             let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-            let seed = || Arc::new(Mutex::new(State::seed(room, now_ms, now_ms + self.host_grace_ms)));
+            let seed = || Arc::new(Mutex::new(State::seed(room, seen, now_ms, now_ms + self.host_grace_ms)));
             rooms.entry(room.code).or_insert_with(seed).clone()
         });
         let mut state = lock(&state);
         if room.revision > state.revision {
             state.room_json = protocol::room_json(room.title.as_deref(), &room.source);
             state.revision = room.revision;
-            state.playback = PlaybackState::start(now_ms.max(state.playback.at_ms));
-            state.renew(now_ms);
+            let version = state.next_version(now_ms);
+            state.timeline = Timeline::of_source(version, now_ms);
+            state.renew(version);
+        } else if let Some(seen) = seen {
+            state.recall(room.revision, seen, now_ms);
         }
         state.key_generation = state.key_generation.max(room.key_generation);
         if let Some(until_ms) = state.away_until_ms {
@@ -85,23 +90,32 @@ impl Memory {
         state.frame.clone()
     }
 
-    /// Carries out a host's command; `None` if it changes nothing.
-    pub(super) fn apply(
-        &self,
-        code: RoomCode,
-        key_generation: i64,
-        command: Command,
-    ) -> Result<Option<Frame>, LiveError> {
+    /// Offers what somebody last saw of a room to one that is here already.
+    pub(super) fn offer(&self, room: &Room, seen: &Seen) -> Result<Frame, LiveError> {
+        let state = self.state(room.code)?;
+        let mut state = lock(&state);
+        state.recall(room.revision, seen, self.now_ms());
+        Ok(state.frame.clone())
+    }
+
+    /// Carries out a host's order.
+    pub(super) fn apply(&self, code: RoomCode, key_generation: i64, order: &Order) -> Result<Applied, LiveError> {
         let state = self.state(code)?;
         let mut state = lock(&state);
         if key_generation < state.key_generation {
             return Err(LiveError::KeyReplaced);
         }
         let now_ms = self.now_ms();
-        let Some(playback) = playback::apply(state.playback, command, now_ms) else { return Ok(None) };
-        state.playback = playback;
-        state.renew(now_ms);
-        Ok(Some(state.frame.clone()))
+        let version = state.next_version(now_ms);
+        match state.timeline.apply(order, version, now_ms) {
+            Outcome::Changed(timeline) => {
+                state.timeline = timeline;
+                state.renew(version);
+                Ok(Applied::Changed(state.frame.clone()))
+            }
+            Outcome::Nothing => Ok(Applied::Nothing),
+            Outcome::Stale => Ok(Applied::Stale),
+        }
     }
 
     /// Takes over how many are here; the room's frame changes only if what people see does.
@@ -118,7 +132,8 @@ impl Memory {
             _ => None,
         };
         if state.presence() != before {
-            state.renew(now_ms);
+            let version = state.next_version(now_ms);
+            state.renew(version);
             let mut index = lock(&self.index);
             if let Some(entry) = was_listed {
                 index.listed.remove(&entry);
@@ -141,7 +156,8 @@ impl Memory {
     pub(super) fn read(&self, code: RoomCode) -> Result<Current, LiveError> {
         let state = self.state(code)?;
         let state = lock(&state);
-        let snapshot = Snapshot { version: state.frame.version, playback: state.playback, presence: state.presence() };
+        let (version, playback) = (state.frame.version, state.timeline.playback);
+        let snapshot = Snapshot { version, playback, presence: state.presence() };
         Ok(Current { snapshot, frame: state.frame.clone() })
     }
 
@@ -156,7 +172,7 @@ impl Memory {
         if let Some(until_ms) = state.away_until_ms {
             index.expiring.remove(&(until_ms, code));
         }
-        let version = playback::next_version(state.frame.version, self.now_ms());
+        let version = state.next_version(self.now_ms());
         Some(Frame { version, revision: state.revision, text: text.clone(), is_last: true })
     }
 
@@ -205,20 +221,42 @@ impl Memory {
 
 impl State {
     /// A room nobody is in yet. It closes like one whose host left, unless a host comes.
-    fn seed(room: &Room, now_ms: i64, away_until_ms: i64) -> Self {
+    fn seed(room: &Room, seen: Option<&Seen>, now_ms: i64, away_until_ms: i64) -> Self {
         let mut state = State {
             code: room.code,
             room_json: protocol::room_json(room.title.as_deref(), &room.source),
             revision: room.revision,
             key_generation: room.key_generation,
             visibility: room.visibility,
-            playback: PlaybackState::start(now_ms),
+            timeline: Timeline::seed(now_ms),
             counts: Counts::default(),
             away_until_ms: Some(away_until_ms),
             frame: Frame { version: 0, revision: 0, text: "".into(), is_last: false },
         };
-        state.renew(now_ms);
+        // Nobody sees it at 0 if somebody knows better.
+        if let Some(seen) = seen {
+            state.recall(room.revision, seen, now_ms);
+        }
+        if state.frame.version == 0 {
+            state.renew(state.next_version(now_ms));
+        }
         state
+    }
+
+    /// Takes over what somebody saw before the store forgot the room, if it is news. Where the room is that already,
+    /// and ahead of whoever saw it, nobody is told anything.
+    fn recall(&mut self, revision: i64, seen: &Seen, now_ms: i64) {
+        let seen = seen.believed(now_ms);
+        let Some(timeline) = self.timeline.recall(&seen).filter(|_| revision == self.revision) else { return };
+        let is_shown = timeline.playback == self.timeline.playback && self.frame.version > seen.version;
+        self.timeline = timeline;
+        if !is_shown {
+            self.renew(playback::next_version(self.frame.version.max(seen.version), now_ms));
+        }
+    }
+
+    fn next_version(&self, now_ms: i64) -> i64 {
+        playback::next_version(self.frame.version, now_ms)
     }
 
     fn presence(&self) -> Presence {
@@ -235,10 +273,9 @@ impl State {
         is_listed.then_some((Reverse(self.counts.viewers), self.code))
     }
 
-    /// Encodes what is now true as the next frame.
-    fn renew(&mut self, now_ms: i64) {
-        let version = playback::next_version(self.frame.version, now_ms);
-        let text = protocol::state(version, &self.room_json, &self.playback, &self.presence());
+    /// Encodes what is now true as the frame of that version.
+    fn renew(&mut self, version: i64) {
+        let text = protocol::state(version, &self.room_json, &self.timeline.playback, &self.presence());
         self.frame = Frame { version, revision: self.revision, text, is_last: false };
     }
 }

@@ -20,13 +20,14 @@ use tokio::{sync::mpsc, time::timeout};
 use tracing::debug;
 
 use self::link::{DEADLINE, Event, Line, Link};
-use super::{Clock, Counts, Frame, LIST_KEPT, LIST_LENGTH, LiveError, Snapshot};
+use super::{Applied, Clock, Counts, Frame, LIST_KEPT, LIST_LENGTH, LiveError};
 use crate::{
     config,
-    playback::{Command, Report},
+    playback::{Command, Hold, Order},
     protocol,
     rooms::{Room, RoomCode, Visibility, hex, random_bytes},
     telemetry::Metrics,
+    timeline::Seen,
 };
 
 /// A node that has not been heard of for so long has no members any more. With the longest pause between two heartbeats
@@ -147,49 +148,52 @@ impl Redis {
         self.link.commands().is_some()
     }
 
-    /// Seeds a room, or takes over its newer stored half. `seen` is what this node last saw of it.
-    pub(super) async fn open(&self, room: &Room, seen: Option<&Snapshot>) -> Result<Frame, LiveError> {
+    /// Seeds a room, or takes over its newer stored half. `seen` is what this node last saw of that half.
+    pub(super) async fn open(&self, room: &Room, seen: Option<&Seen>) -> Result<Frame, LiveError> {
         let mut call = self.call(&self.scripts.open, room.code);
         call.arg(protocol::room_json(room.title.as_deref(), &room.source))
             .arg(room.revision)
             .arg(room.key_generation)
             .arg(millis(self.host_grace));
-        match seen {
-            Some(Snapshot { version, playback, .. }) => {
-                call.arg(version).arg(i64::from(playback.is_playing)).arg(playback.position_ms).arg(playback.at_ms);
-            }
-            None => drop(call.arg("")),
+        if let Some(seen) = seen {
+            remembering(&mut call, seen);
         }
         let reply = self.run(&call).await?;
         self.index(room, &reply).await?;
         frame(reply.2)
     }
 
-    pub(super) async fn apply(
-        &self,
-        code: RoomCode,
-        key_generation: i64,
-        command: Command,
-    ) -> Result<Option<Frame>, LiveError> {
-        let (op, report) = match command {
-            Command::Play(report) => ("PLAY", report),
-            Command::Pause(report) => ("PAUSE", report),
-            Command::Seek(report) => ("SEEK", Some(report)),
-            Command::Progress(report) => ("PROGRESS", Some(report)),
+    /// Offers what somebody last saw of a room to one that is here already.
+    pub(super) async fn offer(&self, room: &Room, seen: &Seen) -> Result<Frame, LiveError> {
+        let mut call = self.call(&self.scripts.open, room.code);
+        // Without the stored half it is an offer, and the rest of that half says nothing.
+        call.arg("").arg(room.revision).arg("").arg("");
+        remembering(&mut call, seen);
+        let reply = self.run(&call).await?;
+        if reply.0 < 0 { Err(refusal(reply.0)) } else { frame(reply.2) }
+    }
+
+    pub(super) async fn apply(&self, code: RoomCode, key_generation: i64, order: &Order) -> Result<Applied, LiveError> {
+        // What the last argument means is the command's own.
+        let (op, position_ms, more) = match order.command {
+            Command::Play { position_ms } => ("PLAY", position_ms, ""),
+            Command::Pause { position_ms, hold } => ("PAUSE", position_ms, hold.map_or("", Hold::word)),
+            Command::Seek { position_ms } => ("SEEK", Some(position_ms), ""),
+            Command::Progress { position_ms, has_ended } => {
+                ("PROGRESS", Some(position_ms), if has_ended { "ended" } else { "" })
+            }
         };
         let mut call = self.call(&self.scripts.apply, code);
         call.arg(key_generation).arg(self.now_ms() + millis(ORDER_EXPIRES)).arg(op);
-        match report {
-            Some(Report { position_ms, at_ms }) => {
-                call.arg(position_ms);
-                optional(&mut call, at_ms);
-            }
-            None => drop(call.arg("").arg("")),
+        for number in [position_ms, order.at_ms, order.version] {
+            optional(&mut call, number);
         }
+        call.arg(more);
         let reply = self.run(&call).await?;
         match reply.0 {
-            1 => frame(reply.2).map(Some),
-            0 => Ok(None),
+            2 => Ok(Applied::Stale),
+            1 => frame(reply.2).map(Applied::Changed),
+            0 => Ok(Applied::Nothing),
             status => Err(refusal(status)),
         }
     }
@@ -427,6 +431,12 @@ fn optional<T: ToRedisArgs>(call: &mut ScriptInvocation<'_>, value: Option<T>) {
         Some(value) => drop(call.arg(value)),
         None => drop(call.arg("")),
     }
+}
+
+/// What somebody saw, as open.lua reads it.
+fn remembering(call: &mut ScriptInvocation<'_>, Seen { version, playback }: &Seen) {
+    call.arg(version).arg(i64::from(playback.is_playing)).arg(playback.position_ms).arg(playback.at_ms);
+    call.arg(playback.hold.map_or("", Hold::word));
 }
 
 fn refusal(status: i64) -> LiveError {

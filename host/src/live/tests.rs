@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    playback::Report,
+    playback::{Command, Hold, LEAD_MS},
     protocol::HostState,
     rooms::{KeyHash, Source, Visibility},
 };
@@ -19,14 +19,14 @@ struct Bench {
     live: Live,
     clock: Arc<AtomicI64>,
     metrics: Arc<Metrics>,
-    _server: Option<streamit_test_servers::Redis>,
+    server: Option<streamit_test_servers::Redis>,
 }
 
 impl Bench {
     fn in_memory() -> Bench {
         let (clock, metrics) = (Arc::new(AtomicI64::new(NOW)), Arc::<Metrics>::default());
         let live = Live::in_memory(GRACE, 100, reading(&clock), metrics.clone());
-        Bench { live, clock, metrics, _server: None }
+        Bench { live, clock, metrics, server: None }
     }
 
     async fn in_redis() -> Bench {
@@ -34,7 +34,7 @@ impl Bench {
         let (clock, metrics) = (Arc::new(AtomicI64::new(NOW)), Arc::<Metrics>::default());
         let config = config_of(&server);
         let live = Live::in_redis(&config, GRACE, 100, Some(reading(&clock)), metrics.clone()).await;
-        Bench { live: live.expect("connected"), clock, metrics, _server: Some(server) }
+        Bench { live: live.expect("connected"), clock, metrics, server: Some(server) }
     }
 
     async fn in_cluster(cluster: &streamit_test_servers::Cluster, prefix: &str) -> Bench {
@@ -42,7 +42,7 @@ impl Bench {
         let config =
             config::Redis { url: config::RedisUrls(cluster.urls()), prefix: prefix.into(), ..config::Redis::default() };
         let live = Live::in_redis(&config, GRACE, 100, Some(reading(&clock)), metrics.clone()).await;
-        Bench { live: live.expect("connected"), clock, metrics, _server: None }
+        Bench { live: live.expect("connected"), clock, metrics, server: None }
     }
 
     fn pass(&self, ms: i64) {
@@ -55,6 +55,22 @@ impl Bench {
 
     async fn snapshot(&self, room: &LiveRoom) -> Snapshot {
         self.live.read(room.code()).await.expect("live").snapshot
+    }
+
+    async fn playback(&self, room: &LiveRoom) -> PlaybackState {
+        self.snapshot(room).await.playback
+    }
+
+    /// Gives an order, and answers the room's version after it.
+    async fn order(&self, room: &Arc<LiveRoom>, order: Order) -> i64 {
+        self.live.command(room, 1, order).await.expect("carried out, or dropped in silence");
+        self.snapshot(room).await.version
+    }
+
+    /// Offers what a host saw of the room as it is in the first record.
+    async fn offer(&self, room: &Arc<LiveRoom>, version: i64, playback: PlaybackState) {
+        let seen = SeenRoom { source: record("K7QM2X", 1).source, state: Seen { version, playback } };
+        self.live.offer(room, &seen).await.expect("offered");
     }
 }
 
@@ -91,6 +107,15 @@ contract!(
     a_newer_source_restarts_paused_at_0_and_an_older_one_is_ignored,
     every_change_has_a_larger_version_even_when_the_clock_goes_back,
     a_command_with_a_replaced_key_is_refused,
+    orders_work_at_once_when_the_clock_goes_back_and_nobody_is_moved,
+    a_report_that_has_not_seen_the_newest_jump_moves_nothing,
+    what_is_said_about_the_former_source_moves_nothing_in_the_new_one,
+    a_host_who_runs_dry_holds_the_room,
+    a_host_brings_a_forgotten_room_back,
+    of_a_forgotten_room_the_newest_memory_wins,
+    after_an_order_nobody_remembers_better,
+    a_memory_of_another_source_or_of_no_room_is_not_taken,
+    a_memory_of_what_is_so_already_tells_nobody_anything,
     closing_one_of_the_hosts_tabs_does_not_make_the_host_away,
     joins_are_told_in_bursts_not_one_by_one,
     a_room_expires_when_its_grace_is_over_and_is_claimed_once,
@@ -118,8 +143,28 @@ fn record(code: &str, revision: i64) -> Room {
     }
 }
 
-fn seek(position_ms: i64) -> Command {
-    Command::Seek(Report { position_ms, at_ms: None })
+fn order(command: Command) -> Order {
+    Order { command, at_ms: None, version: None }
+}
+
+fn play() -> Order {
+    order(Command::Play { position_ms: None })
+}
+
+fn pause() -> Order {
+    order(Command::Pause { position_ms: None, hold: None })
+}
+
+fn starve() -> Order {
+    order(Command::Pause { position_ms: None, hold: Some(Hold::Buffering) })
+}
+
+fn seek(position_ms: i64) -> Order {
+    order(Command::Seek { position_ms })
+}
+
+fn progress(position_ms: i64) -> Order {
+    order(Command::Progress { position_ms, has_ended: false })
 }
 
 /// Waits until a member's newest frame says `text`.
@@ -130,16 +175,16 @@ async fn sees(member: &mut Member, text: &str) {
 
 async fn opening_again_keeps_the_live_state(bench: Bench) {
     let room = bench.room("K7QM2X").await;
-    bench.live.command(&room, 1, Command::Play(None)).await.expect("applied");
+    bench.live.command(&room, 1, play()).await.expect("applied");
     bench.pass(4_000);
     let again = bench.room("K7QM2X").await;
     let snapshot = bench.snapshot(&again).await;
-    assert_eq!(snapshot.playback.position_at(NOW + 4_000), 4_000);
+    assert_eq!(snapshot.playback.position_at(NOW + 4_000), 4_000 - LEAD_MS);
 }
 
 async fn a_newer_source_restarts_paused_at_0_and_an_older_one_is_ignored(bench: Bench) {
     let room = bench.room("K7QM2X").await;
-    bench.live.command(&room, 1, Command::Play(None)).await.expect("applied");
+    bench.live.command(&room, 1, play()).await.expect("applied");
     bench.pass(4_000);
     bench.live.open(record("K7QM2X", 2)).await.expect("open");
     let changed = bench.snapshot(&room).await;
@@ -158,19 +203,230 @@ async fn every_change_has_a_larger_version_even_when_the_clock_goes_back(bench: 
         bench.live.command(&room, 1, seek(1_000 * (n as i64 + 1))).await.expect("applied");
         let now = bench.snapshot(&room).await;
         assert!(now.version > last.version);
-        assert!(now.playback.at_ms >= last.playback.at_ms);
         last = now;
     }
     bench.live.command(&room, 1, seek(5_000)).await.expect("nothing changed");
     assert_eq!(bench.snapshot(&room).await.version, last.version);
 }
 
+async fn orders_work_at_once_when_the_clock_goes_back_and_nobody_is_moved(bench: Bench) {
+    let room = bench.room("K7QM2X").await;
+    bench.order(&room, seek(40_000)).await;
+    bench.order(&room, play()).await;
+    bench.pass(10_000 + LEAD_MS);
+    bench.order(&room, pause()).await;
+    assert_eq!(bench.playback(&room).await.position_ms, 50_000);
+    bench.pass(-60_000);
+    let mut now = NOW + 10_000 + LEAD_MS - 60_000;
+    bench.order(&room, Order { at_ms: Some(now), ..play() }).await;
+    let playing = bench.playback(&room).await;
+    assert_eq!((playing.is_playing, playing.position_ms, playing.at_ms), (true, 50_000, now + LEAD_MS));
+    bench.pass(5_000 + LEAD_MS);
+    now += 5_000 + LEAD_MS;
+    bench.pass(-60_000);
+    now -= 60_000;
+    bench.order(&room, pause()).await;
+    let paused = bench.playback(&room).await;
+    assert_eq!((paused.is_playing, paused.position_ms, paused.at_ms), (false, 50_000, now));
+    bench.pass(-60_000);
+    bench.live.open(record("K7QM2X", 2)).await.expect("open");
+    assert_eq!(bench.playback(&room).await, PlaybackState::start(now - 60_000));
+}
+
+async fn a_report_that_has_not_seen_the_newest_jump_moves_nothing(bench: Bench) {
+    let room = bench.room("K7QM2X").await;
+    let playing = bench.order(&room, play()).await;
+    bench.pass(10_000);
+    let sought = bench.order(&room, seek(60_000)).await;
+    bench.pass(500);
+    let late = [
+        Order { version: Some(playing), ..progress(10_000) },
+        Order { version: Some(sought - 1), at_ms: Some(NOW + 10_500), ..progress(10_000) },
+        Order { at_ms: Some(NOW + 9_999), ..progress(10_000) },
+        Order { version: Some(playing), ..order(Command::Progress { position_ms: 10_000, has_ended: true }) },
+    ];
+    for report in late {
+        assert_eq!(bench.order(&room, report).await, sought, "{report:?}");
+    }
+    assert_eq!(bench.metrics.commands_stale.get(), 4);
+    assert_eq!(bench.playback(&room).await.position_at(NOW + 10_500), 60_500);
+    // One that has seen the jump counts, and does not make those late that have seen as much.
+    let reported = bench.order(&room, Order { version: Some(sought), ..progress(59_000) }).await;
+    assert!(reported > sought);
+    let again = bench.order(&room, Order { version: Some(sought), ..progress(58_000) }).await;
+    assert!(again > reported);
+    // An order may be older than an order: the last one that arrives counts.
+    bench.order(&room, Order { version: Some(playing), ..pause() }).await;
+    assert!(!bench.playback(&room).await.is_playing);
+    assert_eq!(bench.metrics.commands_stale.get(), 4);
+}
+
+async fn what_is_said_about_the_former_source_moves_nothing_in_the_new_one(bench: Bench) {
+    let room = bench.room("K7QM2X").await;
+    let playing = bench.order(&room, play()).await;
+    bench.pass(10_000);
+    bench.live.open(record("K7QM2X", 2)).await.expect("open");
+    let changed = bench.snapshot(&room).await.version;
+    bench.pass(500);
+    for late in [pause(), play(), seek(10_000), progress(10_000), order(Command::Play { position_ms: Some(10_000) })] {
+        for late in [Order { version: Some(playing), ..late }, Order { at_ms: Some(NOW + 9_999), ..late }] {
+            assert_eq!(bench.order(&room, late).await, changed, "{late:?}");
+        }
+    }
+    assert_eq!(bench.playback(&room).await, PlaybackState::start(NOW + 10_000));
+    let started = bench.order(&room, Order { version: Some(changed), ..play() }).await;
+    bench.pass(1_000);
+    let late = Order { version: Some(playing), ..pause() };
+    assert_eq!(bench.order(&room, late).await, started, "nor does a late pause stop it");
+    assert!(bench.playback(&room).await.is_playing);
+}
+
+async fn a_host_who_runs_dry_holds_the_room(bench: Bench) {
+    let room = bench.room("K7QM2X").await;
+    let hold = async || bench.playback(&room).await.hold;
+    let seeded = bench.snapshot(&room).await.version;
+    assert_eq!(bench.order(&room, starve()).await, seeded, "a paused room is not held");
+    bench.order(&room, play()).await;
+    bench.pass(5_000 + LEAD_MS);
+    let held = bench.order(&room, starve()).await;
+    let playback = bench.playback(&room).await;
+    assert_eq!((playback.is_playing, playback.position_ms, playback.hold), (false, 5_000, Some(Hold::Buffering)));
+    assert_eq!(bench.order(&room, starve()).await, held, "once");
+    bench.order(&room, seek(9_000)).await;
+    assert_eq!(hold().await, Some(Hold::Buffering));
+    bench.order(&room, progress(8_000)).await;
+    assert_eq!(hold().await, Some(Hold::Buffering));
+    bench.order(&room, play()).await;
+    assert_eq!(hold().await, None);
+    bench.order(&room, starve()).await;
+    let paused = bench.order(&room, pause()).await;
+    assert_eq!((hold().await, bench.playback(&room).await.is_playing), (None, false));
+    assert_eq!(bench.order(&room, starve()).await, paused, "somebody wanted it paused");
+    bench.order(&room, play()).await;
+    bench.order(&room, starve()).await;
+    bench.live.open(record("K7QM2X", 2)).await.expect("open");
+    assert_eq!(hold().await, None, "of the former source");
+}
+
+/// What a host saw before the store forgot the room: playing, a minute in, ten seconds ago.
+fn memory() -> PlaybackState {
+    PlaybackState { is_playing: true, position_ms: 60_000, at_ms: NOW - 10_000, hold: None }
+}
+
+async fn a_host_brings_a_forgotten_room_back(bench: Bench) {
+    let room = bench.room("K7QM2X").await;
+    let mut viewer = bench.live.join(&room, Role::Viewer).expect("joined");
+    sees(&mut viewer, r#""viewers":1"#).await;
+    let seeded = bench.snapshot(&room).await.version;
+    bench.offer(&room, NOW - 9_000, memory()).await;
+    let brought_back = bench.snapshot(&room).await;
+    assert_eq!(brought_back.playback, memory());
+    assert!(brought_back.version > seeded);
+    assert_eq!(room.snapshot().map(|snapshot| snapshot.playback), Some(memory()), "known before anything is said");
+    sees(&mut viewer, r#""is_playing":true,"position_ms":60000"#).await;
+    // A version beyond the clock's: those who saw it must see that there is more.
+    bench.offer(&room, NOW + 90_000, PlaybackState { position_ms: 70_000, ..memory() }).await;
+    assert_eq!(bench.snapshot(&room).await.version, NOW + 90_001);
+    let impossible = PlaybackState { position_ms: -1, at_ms: i64::MAX, hold: Some(Hold::Buffering), ..memory() };
+    bench.offer(&room, i64::MAX, impossible).await;
+    let believed = bench.snapshot(&room).await;
+    let possible = PlaybackState { position_ms: 0, at_ms: NOW + LEAD_MS, hold: None, ..memory() };
+    assert_eq!(believed.playback, possible);
+    assert_eq!(believed.version, NOW + 24 * 3_600_000 + 1, "a day ahead, at most");
+}
+
+async fn of_a_forgotten_room_the_newest_memory_wins(bench: Bench) {
+    let room = bench.room("K7QM2X").await;
+    let at = |position_ms| PlaybackState { position_ms, ..memory() };
+    for (version, position_ms, winner_ms) in
+        [(50, 1_000, 1_000), (49, 2_000, 1_000), (50, 3_000, 1_000), (51, 4_000, 4_000)]
+    {
+        bench.offer(&room, version, at(position_ms)).await;
+        assert_eq!(bench.playback(&room).await, at(winner_ms), "after {version}");
+    }
+    // Whoever saw just that is up to date; whoever saw less is not.
+    let before = bench.snapshot(&room).await.version;
+    assert_eq!(bench.order(&room, Order { version: Some(50), ..progress(1_000) }).await, before);
+    assert!(bench.order(&room, Order { version: Some(51), ..progress(1_000) }).await > before);
+}
+
+async fn after_an_order_nobody_remembers_better(bench: Bench) {
+    let room = bench.room("K7QM2X").await;
+    let nothing = bench.snapshot(&room).await.version;
+    assert_eq!(bench.order(&room, pause()).await, nothing, "no order that counts");
+    bench.offer(&room, 50, memory()).await;
+    assert_eq!(bench.playback(&room).await, memory());
+    let paused = bench.order(&room, pause()).await;
+    bench.offer(&room, paused + 1_000, memory()).await;
+    assert_eq!(bench.snapshot(&room).await.version, paused);
+}
+
+async fn a_memory_of_another_source_or_of_no_room_is_not_taken(bench: Bench) {
+    let room = bench.room("K7QM2X").await;
+    let seeded = bench.snapshot(&room).await.version;
+    let seen = SeenRoom { source: record("K7QM2X", 2).source, state: Seen { version: 50, playback: memory() } };
+    bench.live.offer(&room, &seen).await.expect("heard");
+    assert_eq!(bench.snapshot(&room).await.version, seeded);
+    // The source changes in the store, and this node has not heard of it yet.
+    let unaware = Arc::new(LiveRoom {
+        code: room.code,
+        record: RwLock::new(room.record()),
+        feed: Feed::new(room.feed.newest()),
+        here: Mutex::default(),
+    });
+    bench.live.open(record("K7QM2X", 2)).await.expect("open");
+    let changed = bench.snapshot(&room).await.version;
+    bench.offer(&unaware, changed + 50, memory()).await;
+    assert_eq!(bench.snapshot(&room).await.version, changed);
+    bench.live.close(room.code(), CloseReason::ClosedByHost).await.expect("closed");
+    assert_eq!(
+        bench.live.offer(&unaware, &seen).await,
+        Err(LiveError::UnknownRoom),
+        "what was closed is not brought back"
+    );
+}
+
+async fn a_memory_of_what_is_so_already_tells_nobody_anything(bench: Bench) {
+    let room = bench.room("K7QM2X").await;
+    bench.offer(&room, 50, memory()).await;
+    let told = bench.snapshot(&room).await.version;
+    bench.offer(&room, 60, memory()).await;
+    assert_eq!(bench.snapshot(&room).await.version, told);
+    bench.offer(&room, 55, PlaybackState::start(NOW)).await;
+    assert_eq!(bench.playback(&room).await, memory(), "but it is remembered who saw most");
+    // Somebody saw a version that the room has not come to again: they must see that there is more.
+    bench.offer(&room, told + 5, memory()).await;
+    assert_eq!(bench.snapshot(&room).await.version, told + 6);
+}
+
+#[tokio::test]
+async fn an_emptied_redis_is_not_told_of_the_former_source() {
+    let bench = Bench::in_redis().await;
+    let room = bench.room("K7QM2X").await;
+    bench.order(&room, seek(60_000)).await;
+    let empty = || bench.server.as_ref().expect("a server").ask("FLUSHALL");
+    empty();
+    bench.room("K7QM2X").await;
+    assert_eq!(bench.playback(&room).await.position_ms, 60_000, "this node remembers");
+    empty();
+    bench.live.open(record("K7QM2X", 2)).await.expect("open");
+    assert_eq!(bench.playback(&room).await.position_ms, 0);
+}
+
+#[test]
+fn this_machines_clock_is_the_machines_and_only_runs_forward() {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let clock = system_clock();
+    let first = clock();
+    assert!(first >= wall && clock() >= first);
+}
+
 async fn a_command_with_a_replaced_key_is_refused(bench: Bench) {
     let room = bench.room("K7QM2X").await;
     bench.live.open(Room { key_generation: 2, ..record("K7QM2X", 1) }).await.expect("open");
-    let refused = bench.live.command(&room, 1, Command::Play(None)).await;
+    let refused = bench.live.command(&room, 1, play()).await;
     assert_eq!(refused, Err(LiveError::KeyReplaced));
-    assert!(bench.live.command(&room, 2, Command::Play(None)).await.is_ok());
+    assert!(bench.live.command(&room, 2, play()).await.is_ok());
 }
 
 async fn closing_one_of_the_hosts_tabs_does_not_make_the_host_away(bench: Bench) {
@@ -260,38 +516,83 @@ fn host_states_are_the_words_on_the_wire() {
 #[derive(Clone, Debug)]
 enum Step {
     Pass(i64),
-    Apply(Command),
+    Apply(Order),
     Presence(Counts),
-    Open { revision: i64, key_generation: i64 },
+    Open {
+        revision: i64,
+        key_generation: i64,
+        seen: Option<Seen>,
+    },
+    Offer {
+        revision: i64,
+        seen: Seen,
+    },
+    /// Somebody saw the room as it is, so many versions ago, or in a future that the store has forgotten.
+    OfferWhatIs {
+        versions_ago: i64,
+    },
     Read,
     Close,
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
-    let position = prop_oneof![any::<i64>(), 0..20_000_i64];
-    let moment = prop_oneof![Just(None), any::<i64>().prop_map(Some), (NOW - 5_000..NOW + 60_000).prop_map(Some)];
-    let report = (position, moment).prop_map(|(position_ms, at_ms)| Report { position_ms, at_ms });
+fn any_number(likely: std::ops::Range<i64>) -> impl Strategy<Value = i64> + Clone {
+    prop_oneof![1 => any::<i64>(), 4 => likely]
+}
+
+fn any_hold() -> impl Strategy<Value = Option<Hold>> + Clone {
+    prop_oneof![Just(None), Just(Some(Hold::Buffering))]
+}
+
+fn any_seen() -> impl Strategy<Value = Seen> + Clone {
+    let (version, at_ms) = (any_number(NOW - 5_000..NOW + 5_000), any_number(NOW - 60_000..NOW + 5_000));
+    (version, any::<bool>(), any_number(0..20_000), at_ms, any_hold()).prop_map(
+        |(version, is_playing, position_ms, at_ms, hold)| {
+            let playback = PlaybackState { is_playing, position_ms, at_ms, hold };
+            Seen { version, playback }
+        },
+    )
+}
+
+fn any_order() -> impl Strategy<Value = Order> {
+    let position = || any_number(0..20_000);
+    let maybe = || proptest::option::of(position());
     let command = prop_oneof![
-        proptest::option::of(report.clone()).prop_map(Command::Play),
-        proptest::option::of(report.clone()).prop_map(Command::Pause),
-        report.clone().prop_map(Command::Seek),
-        report.prop_map(Command::Progress),
+        maybe().prop_map(|position_ms| Command::Play { position_ms }),
+        (maybe(), any_hold()).prop_map(|(position_ms, hold)| Command::Pause { position_ms, hold }),
+        position().prop_map(|position_ms| Command::Seek { position_ms }),
+        (position(), any::<bool>()).prop_map(|(position_ms, has_ended)| Command::Progress { position_ms, has_ended }),
     ];
+    let likely = || proptest::option::of(any_number(NOW - 5_000..NOW + 60_000));
+    (command, likely(), likely()).prop_map(|(command, at_ms, version)| Order { command, at_ms, version })
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (-3_000..10_000_i64).prop_map(Step::Pass),
-        6 => command.prop_map(Step::Apply),
+        6 => any_order().prop_map(Step::Apply),
         4 => (0..5_u64, 0..3_u64).prop_map(|(viewers, hosts)| Step::Presence(Counts { viewers, hosts })),
-        1 => (1..4_i64, 1..3_i64).prop_map(|(revision, key_generation)| Step::Open { revision, key_generation }),
+        2 => (1..4_i64, 1..3_i64, proptest::option::of(any_seen()))
+            .prop_map(|(revision, key_generation, seen)| Step::Open { revision, key_generation, seen }),
+        2 => (1..3_i64, any_seen()).prop_map(|(revision, seen)| Step::Offer { revision, seen }),
+        1 => (-3..4_i64).prop_map(|versions_ago| Step::OfferWhatIs { versions_ago }),
         2 => Just(Step::Read),
         1 => Just(Step::Close),
     ]
 }
 
 /// What a store answered, comparable.
-type Seen = Result<Option<(i64, i64, String, bool)>, LiveError>;
+type Answer = Result<String, LiveError>;
 
-fn seen(frame: Option<Frame>) -> Option<(i64, i64, String, bool)> {
-    frame.map(|frame| (frame.version, frame.revision, frame.text.to_string(), frame.is_last))
+fn shown(frame: Frame) -> String {
+    let Frame { version, revision, text, is_last } = frame;
+    format!("{version} {revision} {text} {is_last}")
+}
+
+fn said(applied: Applied) -> String {
+    match applied {
+        Applied::Changed(frame) => shown(frame),
+        other => format!("{other:?}"),
+    }
 }
 
 #[test]
@@ -304,36 +605,54 @@ fn whatever_happens_both_stores_make_the_same_frames() {
     let (redis, _news) = runtime.block_on(connected).expect("connected");
     let closed: axum::extract::ws::Utf8Bytes = "CLOSED".into();
 
-    proptest!(ProptestConfig { cases: 200, ..ProptestConfig::default() }, |(steps in proptest::collection::vec(any_step(), 1..40))| {
+    proptest!(ProptestConfig { cases: 200, ..ProptestConfig::default() }, |(
+        remembered in proptest::option::of(any_seen()),
+        steps in proptest::collection::vec(any_step(), 1..40),
+    )| {
         clock.store(NOW, Ordering::SeqCst);
         let memory = Memory::new(GRACE.as_millis() as i64, reading(&clock));
         let first = record("K7QM2X", 1);
         let code = first.code;
         runtime.block_on(async {
             redis.close(code, &closed).await.expect("clean");
-            prop_assert_eq!(seen(Some(memory.open(&first))), seen(Some(redis.open(&first, None).await.expect("open"))));
+            let opened = redis.open(&first, remembered.as_ref()).await.expect("open");
+            prop_assert_eq!(shown(memory.open(&first, remembered.as_ref())), shown(opened));
             for step in steps {
-                let (in_memory, in_redis): (Seen, Seen) = match &step {
+                let (in_memory, in_redis): (Answer, Answer) = match &step {
                     Step::Pass(ms) => {
                         clock.fetch_add(*ms, Ordering::SeqCst);
                         continue;
                     }
-                    Step::Apply(command) => {
-                        (memory.apply(code, 1, *command).map(seen), redis.apply(code, 1, *command).await.map(seen))
+                    Step::Apply(order) => {
+                        (memory.apply(code, 1, order).map(said), redis.apply(code, 1, order).await.map(said))
                     }
                     Step::Presence(counts) => (
-                        memory.presence(code, *counts).map(Some).map(seen),
-                        redis.presence(&first, *counts).await.map(Some).map(seen),
+                        memory.presence(code, *counts).map(shown),
+                        redis.presence(&first, *counts).await.map(shown),
                     ),
-                    Step::Open { revision, key_generation } => {
+                    Step::Open { revision, key_generation, seen } => {
                         let record = Room { key_generation: *key_generation, ..record("K7QM2X", *revision) };
-                        (Ok(seen(Some(memory.open(&record)))), redis.open(&record, None).await.map(Some).map(seen))
+                        let in_redis = redis.open(&record, seen.as_ref()).await;
+                        (Ok(shown(memory.open(&record, seen.as_ref()))), in_redis.map(shown))
+                    }
+                    Step::Offer { revision, seen } => {
+                        let record = record("K7QM2X", *revision);
+                        (memory.offer(&record, seen).map(shown), redis.offer(&record, seen).await.map(shown))
+                    }
+                    Step::OfferWhatIs { versions_ago } => {
+                        let Ok(Current { snapshot, frame }) = memory.read(code) else { continue };
+                        let seen = Seen { version: snapshot.version - versions_ago, playback: snapshot.playback };
+                        let record = record("K7QM2X", frame.revision);
+                        (memory.offer(&record, &seen).map(shown), redis.offer(&record, &seen).await.map(shown))
                     }
                     Step::Read => (
-                        memory.read(code).map(|current| seen(Some(current.frame))),
-                        redis.read(code).await.map(Some).map(seen),
+                        memory.read(code).map(|current| shown(current.frame)),
+                        redis.read(code).await.map(shown),
                     ),
-                    Step::Close => (Ok(seen(memory.close(code, &closed))), redis.close(code, &closed).await.map(seen)),
+                    Step::Close => {
+                        let last = |frame: Option<Frame>| frame.map(shown).unwrap_or_default();
+                        (Ok(last(memory.close(code, &closed))), redis.close(code, &closed).await.map(last))
+                    }
                 };
                 prop_assert_eq!(in_memory, in_redis, "{:?}", step);
             }

@@ -1,38 +1,61 @@
--- Seeds a room, or takes over a newer stored half. ARGV: clock, room, revision, fence, grace, and what the caller last
--- saw of the room, if anything: version, playing, position_ms, at_ms. After a wipe the newest such memory wins.
+-- Seeds a room, or takes over a newer stored half, by the rules of timeline.rs. ARGV: clock, room, revision, fence, grace,
+-- and what somebody last saw of that half, if anything: version, playing, position_ms, at_ms, hold. After a wipe the
+-- newest such memory wins. An empty room seeds nothing: only a memory is offered.
+local MAX_VERSION_AHEAD_MS = 86400000
 local now = clock()
 local room, revision, fence, grace = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local seen = tonumber(ARGV[6])
+local seen = tonumber(ARGV[6] or '')
+local is_offer = room == ''
 local s = load_state()
+if not s and is_offer then return answer(-1, nil, now) end
+
+local function take_mark(version, at_ms)
+  s.ordered, s.ordered_at, s.sourced, s.sourced_at = version, at_ms, version, at_ms
+end
+
+-- Takes over what somebody saw before the store forgot the room, if nobody has given an order since and nobody who saw
+-- more has spoken. Answers whether people have to be told.
+local function recall()
+  if not seen or not s.remembered or revision ~= s.revision then return false end
+  local version = math.min(seen, now + MAX_VERSION_AHEAD_MS)
+  if version <= s.remembered then return false end
+  local playing, position_ms = ARGV[7] == '1', clamp(tonumber(ARGV[8]), 0, MAX_POSITION_MS)
+  local at_ms, hold = clamp(tonumber(ARGV[9]), 0, now + LEAD_MS), ARGV[10]
+  if playing then hold = '' end
+  local is_shown = s.version > version and playing == s.playing and position_ms == s.position_ms
+    and at_ms == s.at_ms and hold == s.hold
+  s.playing, s.position_ms, s.at_ms, s.hold = playing, position_ms, at_ms, hold
+  s.remembered = version
+  take_mark(version, 0)
+  if is_shown then
+    store(s)
+    return false
+  end
+  s.version = math.max(s.version, version)
+  return true
+end
+
 if not s then
   s = {
-    version = seen or 0, playing = false, position_ms = 0, at_ms = now,
-    viewers = 0, away_until = now + grace, room = room, revision = revision, fence = fence,
+    version = 0, playing = false, position_ms = 0, at_ms = now, hold = '', viewers = 0, away_until = now + grace,
+    room = room, revision = revision, fence = fence,
+    ordered = 0, ordered_at = 0, sourced = 0, sourced_at = 0, remembered = 0,
   }
-  if seen then
-    s.playing, s.position_ms, s.at_ms = ARGV[7] == '1', tonumber(ARGV[8]), tonumber(ARGV[9])
-    redis.call('HSET', STATE, 'remembered', int(seen))
-  end
+  recall()
   renew(s, now)
   return answer(1, s, now)
 end
-if fence > s.fence then
+if not is_offer and fence > s.fence then
   s.fence = fence
   redis.call('HSET', STATE, 'fence', int(fence))
 end
-if revision > s.revision then
+if not is_offer and revision > s.revision then
   s.room, s.revision = room, revision
-  s.playing, s.position_ms, s.at_ms = false, 0, math.max(now, s.at_ms)
-  redis.call('HDEL', STATE, 'remembered')
+  s.playing, s.position_ms, s.at_ms, s.hold = false, 0, now, ''
+  s.remembered = nil
+  take_mark(next_version(s, now), now)
   renew(s, now)
-elseif seen then
-  -- Another node remembered this room first; whoever saw more of it knows better, until somebody gives an order.
-  local remembered = tonumber(redis.call('HGET', STATE, 'remembered') or '')
-  if remembered and seen > remembered and revision == s.revision then
-    s.version = math.max(s.version, seen)
-    s.playing, s.position_ms, s.at_ms = ARGV[7] == '1', tonumber(ARGV[8]), tonumber(ARGV[9])
-    redis.call('HSET', STATE, 'remembered', int(seen))
-    renew(s, now)
-  end
+elseif recall() then
+  renew(s, now)
 end
 return answer(1, s, now)
