@@ -69,9 +69,11 @@ pub fn router(state: AppState) -> Router {
         .route("/ws/v1/rooms/{code}", get(socket::upgrade))
         .route("/", get(web::home))
         .route("/r/{code}", get(web::room))
+        .route("/r/{code}/", get(web::room_slash))
         .route("/assets/{file}", get(web::asset))
         .route("/bridge/v1.js", get(web::bridge_helpers))
-        .fallback(error::not_found)
+        .route("/client/{file}", get(web::client))
+        .fallback(web::not_found)
         .method_not_allowed_fallback(error::method_not_allowed);
     let media = &state.config.media.dir;
     if !media.as_os_str().is_empty() {

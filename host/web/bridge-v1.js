@@ -2,26 +2,42 @@
 //
 // A bridge's default export is `mount(stage, options) → Player`:
 //   options.url          the derived URL
-//   options.startAt      where to start, in seconds
+//   options.startAt      where to start, in seconds: for players that take it in their address; the page seeks otherwise
 //   options.autoplay     whether to be playing
 //   options.params       what the person chose of the manifest's render_params: { name: value }
 //   options.player       the manifest's [player] table
 //   options.interactive  whether the person may move the player: the room's host
 
 /**
- * A player as the page sees it: a small HTMLMediaElement.
- * Events: ready play pause seeked timeupdate waiting ended error. Times are in seconds.
+ * A player as the page sees it: a small HTMLMediaElement. Times are in seconds.
+ *
+ * Events: ready play pause seeked timeupdate waiting ended error ratechange.
+ * An event says what the player did, whoever wished it: the page tells its own orders from the person's. Two things are
+ * nobody's wish and are no events: what a player does while it starts, and an advertisement (that is `stalled`).
  */
 export class Player extends EventTarget {
-  /** @returns {number} */
+  /** Where it is. While it seeks: where it goes. @returns {number} */
   get currentTime() { return 0; }
+  /** NaN while it is not known, Infinity for a stream without an end. @returns {number} */
   get duration() { return NaN; }
   get paused() { return true; }
+  /** A seek, or the loading of another address, is under way. */
+  get seeking() { return false; }
+  /** It has nothing to show: it buffers, or an advertisement is in the way. Also while paused. */
+  get stalled() { return false; }
+  /**
+   * How its speed can be set: "free" (any, near 1: it can be held to the room by bending), "steps" or "none". With
+   * "free" a bridge has `playbackRate` to read and write.
+   * @returns {"free" | "steps" | "none"}
+   */
+  get rate() { return "playbackRate" in this ? "free" : "none"; }
   /** Resolves when it plays; rejects with NotAllowedError when the browser wants a click first. */
   async play() {}
   pause() {}
   seek(_seconds) {}
   destroy() {}
+
+  // Where a player has them, a bridge may also offer: `muted` (boolean) and `volume` (0 to 1), to read and write.
 
   emit(type, detail = undefined) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
@@ -43,7 +59,13 @@ export function withParams(url, params) {
 }
 
 /** A position is reported now and then; between two reports it moves on by itself, but not for longer than this. */
-const MAX_EXTRAPOLATION_S = 5;
+const MAX_EXTRAPOLATION_S = 1;
+
+/** A report this near to where a player was sent says that it is there: players go to the nearest key frame. */
+const NEAR_S = 1.5;
+
+/** A player that is still elsewhere after this is not coming: it is where it says. */
+const SEEK_PATIENCE_MS = 10_000;
 
 /** A player inside a frame of another origin, reached by messages. */
 export class FramePlayer extends Player {
@@ -53,7 +75,10 @@ export class FramePlayer extends Player {
   #position = 0;
   #positionAt = 0;
   #paused = true;
+  #stalled = false;
   #duration = NaN;
+  /** Where it was sent, when, and how long that may take. */
+  #aim = null;
   #listener = (event) => this.#hear(event);
 
   constructor(stage, options) {
@@ -61,6 +86,7 @@ export class FramePlayer extends Player {
     this.#stage = stage;
     this.#options = options;
     this.#position = options.startAt || 0;
+    this.#positionAt = performance.now();
     addEventListener("message", this.#listener);
   }
 
@@ -69,8 +95,11 @@ export class FramePlayer extends Player {
   get frame() { return this.#frame; }
   get duration() { return this.#duration; }
   get paused() { return this.#paused; }
+  get stalled() { return this.#stalled; }
+  get seeking() { return this.#aim !== null; }
   get currentTime() {
-    if (this.#paused) return this.#position;
+    if (this.#aim) return this.#aim.seconds;
+    if (this.#paused || this.#stalled) return this.#position;
     return this.#position + Math.min((performance.now() - this.#positionAt) / 1000, MAX_EXTRAPOLATION_S);
   }
 
@@ -104,11 +133,31 @@ export class FramePlayer extends Player {
   /** A message of the frame's, parsed. Bridges override it. */
   receive(_message) {}
 
-  /** Sets the position a report gave; anything that is not a number is ignored. */
-  report(seconds) {
+  /**
+   * The player has been sent there: until it says so itself, its reports are of where it was before. `patienceMs` is how
+   * long it may take.
+   */
+  aim(seconds, patienceMs = SEEK_PATIENCE_MS) {
+    this.#aim = { seconds, at: performance.now(), patienceMs };
+  }
+
+  /**
+   * Sets the position a report gave, and the moment (of performance.now()) at which it was true; anything that is not a
+   * number is ignored. Answers whether it was taken: not if it is of before a seek that is under way.
+   */
+  report(seconds, at = performance.now()) {
     if (!Number.isFinite(seconds) || seconds < 0) return false;
-    this.#position = seconds;
-    this.#positionAt = performance.now();
+    if (this.#aim) {
+      const since = performance.now() - this.#aim.at;
+      const ran = this.#paused ? 0 : since / 1000;
+      const isThere = seconds > this.#aim.seconds - NEAR_S && seconds < this.#aim.seconds + ran + NEAR_S;
+      if (!isThere && since < this.#aim.patienceMs) return false;
+      this.#aim = null;
+      this.#set(seconds, at);
+      this.emit("seeked");
+      return true;
+    }
+    this.#set(seconds, at);
     return true;
   }
 
@@ -119,14 +168,29 @@ export class FramePlayer extends Player {
   /** Sets whether it plays, and says so if that is news. */
   reportPaused(paused) {
     if (paused === this.#paused) return;
-    this.report(this.currentTime);
+    const position = this.#aim ? this.#position : this.currentTime;
     this.#paused = paused;
+    this.#set(position, performance.now());
     this.emit(paused ? "pause" : "play");
+  }
+
+  /** Sets whether it has nothing to show, and says `waiting` if that is news. */
+  reportStalled(stalled) {
+    if (stalled === this.#stalled) return;
+    const position = this.#aim ? this.#position : this.currentTime;
+    this.#stalled = stalled;
+    this.#set(position, performance.now());
+    if (stalled) this.emit("waiting");
   }
 
   destroy() {
     removeEventListener("message", this.#listener);
     this.unload();
+  }
+
+  #set(seconds, at) {
+    this.#position = seconds;
+    this.#positionAt = at;
   }
 
   #hear(event) {

@@ -1,9 +1,11 @@
 // The home page: make a room, or find one.
 import { request, storeKey } from "/assets/api.js";
 import { MediaForm } from "/assets/media-form.js";
+import { $, codeIn, typed } from "/assets/page.js";
 
-const $ = (id) => document.getElementById(id);
 const LIST_EVERY_MS = 5000;
+/** A title longer than this the server does not take. */
+const TITLE_CHARS = 120;
 
 const form = new MediaForm($("media"));
 
@@ -22,15 +24,17 @@ async function start() {
 $("create").addEventListener("submit", async (event) => {
   event.preventDefault();
   $("form-error").textContent = "";
-  $("create").querySelector('[data-error="title"]').textContent = "";
+  const title = typed($("title").value, TITLE_CHARS);
+  const isWrong = title.isTooLong ? `A title has at most ${TITLE_CHARS} characters.` : "";
+  $("create").querySelector('[data-error="title"]').textContent = isWrong;
   const source = form.read();
-  if (!source) return;
+  if (!source || isWrong) return;
   $("submit").disabled = true;
   try {
     const body = {
       source,
       visibility: $("public").checked ? "public" : "unlisted",
-      title: $("title").value.trim() || undefined,
+      title: title.text || undefined,
     };
     const { room, host_key } = await request("POST", "/rooms", { body });
     storeKey(room.code, host_key);
@@ -49,8 +53,13 @@ $("create").addEventListener("submit", async (event) => {
 
 $("join").addEventListener("submit", (event) => {
   event.preventDefault();
-  const code = $("code").value.trim();
-  if (code) location.assign(`/r/${encodeURIComponent(code.toUpperCase())}`);
+  const code = codeIn($("code").value);
+  if (code) location.assign(`/r/${encodeURIComponent(code)}`);
+});
+
+/** Back from the room: the page is as it was left, and ready for another. */
+addEventListener("pageshow", ({ persisted }) => {
+  if (persisted) $("submit").disabled = form.isEmpty;
 });
 
 async function showRooms() {
@@ -62,22 +71,37 @@ async function showRooms() {
     return; // the next try says more than a message would
   }
   $("no-rooms").hidden = rooms.length > 0;
-  $("rooms").replaceChildren(...rooms.map((room) => {
-    const { code, title, source, presence } = room;
-    const link = document.createElement("a");
-    link.href = `/r/${code}`;
-    const name = document.createElement("strong");
-    name.textContent = title ?? describe(source);
-    const about = document.createElement("span");
-    about.textContent = title ? describe(source) : source.provider;
-    const count = document.createElement("span");
-    count.className = "pill";
-    count.textContent = `${presence.viewers} watching`;
-    link.append(name, about, count);
-    const item = document.createElement("li");
-    item.append(link);
+  // Entries that stay are kept as they are: whoever has the focus on one keeps it.
+  const items = new Map([...$("rooms").children].map((item) => [item.dataset.code, item]));
+  const shown = rooms.map((room) => {
+    const item = items.get(room.code) ?? roomItem(room.code);
+    items.delete(room.code);
+    fill(item, room);
     return item;
-  }));
+  });
+  for (const gone of items.values()) gone.remove();
+  shown.forEach((item, n) => {
+    if ($("rooms").children[n] !== item) $("rooms").insertBefore(item, $("rooms").children[n] ?? null);
+  });
+}
+
+function roomItem(code) {
+  const item = document.createElement("li");
+  item.dataset.code = code;
+  const link = document.createElement("a");
+  link.href = `/r/${code}`;
+  const count = document.createElement("span");
+  count.className = "pill";
+  link.append(document.createElement("strong"), document.createElement("span"), count);
+  item.append(link);
+  return item;
+}
+
+function fill(item, { title, source, presence }) {
+  const texts = [title ?? describe(source), title ? describe(source) : source.provider, `${presence.viewers} watching`];
+  [...item.firstChild.children].forEach((part, n) => {
+    if (part.textContent !== texts[n]) part.textContent = texts[n];
+  });
 }
 
 function describe({ external_id, season, episode }) {

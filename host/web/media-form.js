@@ -88,7 +88,9 @@ export class MediaForm {
       media_type,
       external_id: this.#at("external_id").value.trim(),
     };
-    let complete = this.#checkPattern();
+    // Whether an id is one only its provider knows, and says so better than a pattern: that is a hint.
+    this.#checkPattern();
+    let complete = source.external_id !== "";
     if (media_type === "tv") {
       for (const name of ["season", "episode"]) {
         const text = this.#at(name).value.trim();
@@ -137,7 +139,6 @@ export class MediaForm {
       // A pattern this browser does not understand: the server decides.
     }
     this.#error("external_id", fits ? "" : `${expected.label}: like ${expected.example}`);
-    return fits;
   }
 
   #error(field, message) {

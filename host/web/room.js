@@ -1,22 +1,22 @@
-// The room page: joins, shows the player the room's provider brings, and holds it to the room. It names no provider.
+// The room page: joins, shows the player the room's provider brings, holds it to the room, and gives the host's orders.
+// It names no provider.
 import { ApiError, forgetKey, request, storeKey, storedKey } from "/assets/api.js";
-import { Connection } from "/assets/connection.js";
 import { MediaForm } from "/assets/media-form.js";
-import { Follower, ServerClock, positionAt } from "/assets/sync.js";
+import { cover, say, sayBriefly, sayNothing } from "/assets/notices.js";
+import { $, codeIn, kept, keptHere, typed } from "/assets/page.js";
+import { Stage } from "/assets/stage.js";
+import { SyncPanel } from "/assets/sync-panel.js";
+import { Newest, Transport } from "/assets/transport.js";
+import { Connection, localMs, positionAt } from "/client/v1.js";
 
-const $ = (id) => document.getElementById(id);
-
-const TICK_MS = 250;
-/** A leading player says where it really is: it may have buffered. */
-const PROGRESS_EVERY_MS = 5000;
-const SOURCE_RETRY_MS = [1000, 2000, 5000, 15_000, 60_000];
-const PASSING_MS = 6000;
-/** An order of one's own comes back as a STATE within this time. */
-const OWN_ORDER_MS = 2000;
-
-/** Marks for the next load of this page: who was joined, and for whose sake it is loaded anew. */
-const REJOIN = "streamit.rejoin";
-const RELOADED_FOR = "streamit.reloaded-for";
+const TICK_MS = 100;
+/** A name longer than this the server does not take. */
+const NAME_CHARS = 40;
+/** What one said oneself comes back as a STATE within this time. */
+const OWN_DOING_MS = 2000;
+/** A player that cannot be held says where it is when it is off by more, and not more often than this. */
+const REPORT_BEYOND_S = 0.08;
+const REPORT_EVERY_MS = 5000;
 
 const ENDINGS = {
   closed_by_host: "The host has closed this room.",
@@ -25,29 +25,41 @@ const ENDINGS = {
   gone: "There is no such room. It may have been closed.",
 };
 
-const code = decodeURIComponent(location.pathname.split("/")[2] ?? "").toUpperCase();
-const clock = new ServerClock();
+const code = codeIn(location.pathname);
+/** Marks of this tab: who was joined here, the key of the link it came by, and for whose sake it is loaded anew. */
+const JOINED = `joined.${code}`;
+const LINK_KEY = `link-key.${code}`;
+const RELOADED_FOR = "reloaded-for";
+
+const stage = new Stage(code);
+const transport = new Transport();
+const panel = new SyncPanel((seconds) => { stage.offset = seconds; });
 
 let key = takeKey();
+/** @type {Connection | null} */
 let connection = null;
 let role = "viewer";
 let state = null;
-let wasLost = false;
-let mounted = null; // { source, player, follower, manifest }
-let mountAttempt = 0;
-let orderedAt = -Infinity;
-let saidProgressAt = -Infinity;
-let isDragging = false;
+let saidAt = -Infinity;
+/** Whether the room goes by an order of this page's. */
+let leads = false;
+let reportedAt = -Infinity;
+let reportedEnd = null;
+let ticking = null;
 
 /** The host key: from the link, which must not be passed on by accident, or from this browser. */
 function takeKey() {
   const fromLink = new URLSearchParams(location.hash.slice(1)).get("key");
   if (fromLink) {
-    storeKey(code, fromLink);
+    // It is kept in this browser only when the server has taken it: anybody can send a link.
+    keptHere.write(LINK_KEY, fromLink);
     history.replaceState(null, "", location.pathname);
   }
-  return fromLink ?? storedKey(code);
+  return keptHere.read(LINK_KEY) ?? fromLink ?? storedKey(code);
 }
+
+/** Somebody opened a host's link in the tab that was here already. */
+addEventListener("hashchange", () => location.reload());
 
 // ---- Joining -------------------------------------------------------------------------------------------------------
 
@@ -56,10 +68,8 @@ async function arrive() {
   try {
     const room = await request("GET", `/rooms/${encodeURIComponent(code)}`);
     showTitle(room);
-    const name = sessionStorage.getItem(REJOIN);
-    if (name !== null) {
-      sessionStorage.removeItem(REJOIN);
-      $("name").value = name;
+    $("name").value = keptHere.read(JOINED) ?? kept.read("name", "");
+    if (keptHere.read(JOINED) !== null) {
       join();
       return;
     }
@@ -77,40 +87,81 @@ async function arrive() {
 
 $("enter").addEventListener("submit", (event) => {
   event.preventDefault();
+  const { text, isTooLong } = typed($("name").value, NAME_CHARS);
+  $("name-error").textContent = isTooLong ? `A name has at most ${NAME_CHARS} characters.` : "";
+  if (isTooLong) return;
+  $("name").value = text;
+  kept.write("name", text);
   join();
 });
 
 function join() {
   cover("Joining…");
-  connection = new Connection(code, { name: $("name").value.trim(), key, clock });
-  connection.addEventListener("status", ({ detail }) => showConnection(detail));
-  connection.addEventListener("welcome", ({ detail }) => {
-    ({ role } = detail.you);
-    showRole();
+  const joining = new Connection(code, { name: $("name").value, key });
+  connection = joining;
+  const listen = (type, listener) => joining.addEventListener(type, ({ detail }) => joining === connection && listener(detail));
+  listen("status", showConnection);
+  listen("welcome", welcomed);
+  listen("state", applyState);
+  listen("closed", ended);
+  listen("refused", ({ message }) => {
+    cover("What is your name?", "enter");
+    $("name-error").textContent = message;
+    keptHere.write(JOINED, null);
   });
-  connection.addEventListener("state", ({ detail }) => applyState(detail));
-  connection.addEventListener("closed", ({ detail }) => ended(detail));
-  connection.addEventListener("error", ({ detail }) => passingNotice(detail.message));
-  connection.open();
-  setInterval(tick, TICK_MS);
+  listen("error", ({ message }) => {
+    sayBriefly("order", message);
+    stage.follower?.disclaim();
+  });
+  listen("unheard", () => {
+    sayBriefly("order", "The line was dead: your last order may not have arrived. The room shows what is true.");
+    stage.follower?.disclaim();
+  });
+  joining.open();
+  ticking ??= setInterval(tick, TICK_MS);
+}
+
+function welcomed({ you }) {
+  ({ role } = you);
+  keptHere.write(JOINED, $("name").value);
+  if (role === "host") {
+    storeKey(code, key);
+    keptHere.write(LINK_KEY, null);
+  }
+  stage.use(connection, { isInteractive: role === "host" });
+  say("line");
+  showRole();
 }
 
 function ended(reason) {
   if (reason === "wrong_key") {
-    // The key of this browser is not the room's: whoever has it may still watch.
-    forgetKey(code);
-    key = null;
-    notice("The key in this browser is not this room's. You are watching as a guest.");
-    join();
+    tryWithoutThisKey();
     return;
   }
-  unmount();
+  stage.clear();
+  keptHere.write(JOINED, null);
   $("panel").hidden = true;
-  for (const id of ["options", "change", "manage"]) $(id).hidden = true;
-  notice("");
+  for (const id of ["options", "change", "manage", "sync"]) $(id).hidden = true;
+  sayNothing();
   showConnection("over");
   if (reason === "closed_by_host" || reason === "host_gone" || reason === "gone") forgetKey(code);
   cover(ENDINGS[reason] ?? ENDINGS.closed, "home-link");
+}
+
+/** The key is not the room's: whoever has it may still watch, and a good key is not lost over a bad link. */
+function tryWithoutThisKey() {
+  const wasOfLink = keptHere.read(LINK_KEY) !== null;
+  keptHere.write(LINK_KEY, null);
+  const other = storedKey(code);
+  if (wasOfLink && other && other !== key) {
+    key = other;
+    say("key", "The key in the link is not this room's. The one in this browser is used.");
+  } else {
+    if (other === key) forgetKey(code);
+    key = null;
+    say("key", `The key in ${wasOfLink ? "the link" : "this browser"} is not this room's. You are watching as a guest.`);
+  }
+  join();
 }
 
 /**
@@ -119,9 +170,8 @@ function ended(reason) {
  */
 document.addEventListener("securitypolicyviolation", ({ effectiveDirective, blockedURI }) => {
   if (!state || !["frame-src", "media-src"].includes(effectiveDirective)) return;
-  if (sessionStorage.getItem(RELOADED_FOR) === blockedURI) return;
-  sessionStorage.setItem(RELOADED_FOR, blockedURI);
-  sessionStorage.setItem(REJOIN, $("name").value);
+  if (keptHere.read(RELOADED_FOR) === blockedURI) return;
+  keptHere.write(RELOADED_FOR, blockedURI);
   location.reload();
 });
 
@@ -132,162 +182,104 @@ function applyState(next) {
   state = next;
   showTitle(next.room);
   showPresence(next.presence);
-  const sameSource = mounted && isSame(mounted.source, next.room.source);
-  if (wasLost && sameSource && reassert(before, next)) return;
-  wasLost = false;
-  if (!sameSource) {
-    mount(next.room.source);
-  } else if (!before || !isSame(before.playback, next.playback)) {
-    const { follower } = mounted;
-    // There is none while the player is on its way; it will begin with the state of that moment.
-    if (follower) {
-      // Somebody else gave this order, so theirs is the player to follow from now on.
-      if (performance.now() - orderedAt > OWN_ORDER_MS) follower.isLeader = false;
-      follower.apply(next.playback);
-    }
+  showHold(next.playback);
+  if (before && !isSame(before.playback, next.playback)) leads = isOwnDoing();
+  const { follower } = stage;
+  if (!stage.source || !isSame(stage.source, next.room.source)) {
+    stage.show(next.room.source);
+  } else if (follower) {
+    follower.isLeader = leads;
+    follower.apply(next.playback);
   }
-  showTransport();
+  show();
 }
-
-/**
- * A server that restarted may have forgotten where its rooms were. The host's player has not: it says so once.
- * Answers whether it did.
- */
-function reassert(before, next) {
-  const { player, follower } = mounted;
-  const isReset = !next.playback.is_playing && next.playback.position_ms === 0 && before?.playback.position_ms > 0;
-  wasLost = false;
-  if (role !== "host" || !isReset || !follower || follower.isDetached) return false;
-  order(before.playback.is_playing ? "PLAY" : "PAUSE", player.currentTime);
-  return true;
-}
-
-const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/[.…]?$/, ".")}`;
 
 const isSame = (a, b) => JSON.stringify(a) === JSON.stringify(b);
-
-// ---- The player ----------------------------------------------------------------------------------------------------
-
-async function mount(source) {
-  unmount();
-  const attempt = ++mountAttempt;
-  const isCurrent = () => attempt === mountAttempt;
-  mounted = { source, player: null, follower: null };
-  cover("Loading the player…");
-  for (let tries = 0; isCurrent(); tries += 1) {
-    try {
-      const [room, manifest] = await Promise.all([
-        request("GET", `/rooms/${encodeURIComponent(code)}`),
-        request("GET", `/providers/${encodeURIComponent(source.provider)}`),
-      ]);
-      if (!isCurrent()) return;
-      if (!room.embed_url) throw new Error(room.source_error ?? "The provider is not ready.");
-      const bridge = await import(manifest.bridge_url);
-      if (!isCurrent()) return;
-      mountPlayer(source, room.embed_url, manifest, bridge.default);
-      return;
-    } catch (error) {
-      if (!isCurrent()) return;
-      cover(`${sentence(error.message)} Trying again…`);
-      await new Promise((resolve) => { setTimeout(resolve, SOURCE_RETRY_MS[Math.min(tries, SOURCE_RETRY_MS.length - 1)]); });
-    }
-  }
-}
-
-function mountPlayer(source, url, manifest, mountBridge) {
-  cover(null);
-  const { playback } = state;
-  const player = mountBridge($("stage"), {
-    url,
-    startAt: positionAt(playback, clock.now()),
-    autoplay: playback.is_playing,
-    params: chosenParams(manifest, source),
-    player: manifest.player,
-    interactive: role === "host",
-  });
-  const follower = new Follower(player, clock, manifest.player);
-  mounted = { source, player, follower, manifest };
-  follower.addEventListener("act", ({ detail }) => acted(detail));
-  follower.addEventListener("blocked", () => cover("Your browser wants a click before it plays.", "unblock"));
-  player.addEventListener("error", ({ detail }) => notice(`The player says: ${detail ?? "it cannot play this"}`));
-  player.addEventListener("ready", () => {
-    sessionStorage.removeItem(RELOADED_FOR);
-    notice("");
-  });
-  player.addEventListener("timeupdate", showTransport);
-  follower.apply(playback);
-  showParams();
-  showTransport();
-}
-
-function unmount() {
-  mountAttempt += 1;
-  mounted?.player?.destroy();
-  mounted = null;
-  $("stage").replaceChildren();
-}
-
-/** The person moved the player itself: an order if they are the host, their own affair if not. */
-function acted(type) {
-  const { player, follower } = mounted;
-  if (role !== "host") {
-    follower.detach();
-    showTransport();
-    return;
-  }
-  follower.claim();
-  order({ play: "PLAY", pause: "PAUSE", seeked: "SEEK" }[type], player.currentTime);
-}
-
-$("unblock").addEventListener("click", () => {
-  cover(null);
-  mounted?.follower?.rejoin();
-});
-
-$("rejoin").addEventListener("click", () => {
-  mounted?.follower?.rejoin();
-  showTransport();
-});
-
-function tick() {
-  const { player, follower } = mounted ?? {};
-  if (!follower) return;
-  follower.tick();
-  const now = performance.now();
-  const isDue = now - saidProgressAt >= PROGRESS_EVERY_MS;
-  if (role === "host" && follower.isLeader && follower.isReady && !player.paused && state.playback.is_playing && isDue) {
-    saidProgressAt = now;
-    connection.send({ type: "PROGRESS", ...report(player.currentTime) });
-  }
-  showTransport();
-}
+const isOwnDoing = () => localMs() - saidAt < OWN_DOING_MS;
+const here = () => positionAt(state.playback, connection.now());
 
 // ---- The host's orders ---------------------------------------------------------------------------------------------
 
-const report = (seconds) => ({
-  position_ms: Math.max(0, Math.round(seconds * 1000)),
-  at_ms: Math.round(clock.now()),
-});
-
 /** Says it to the room. Nothing changes here until the room says it back. */
-function order(type, seconds) {
-  orderedAt = performance.now();
-  saidProgressAt = orderedAt;
-  if (mounted?.follower) mounted.follower.isLeader = true;
-  const message = seconds === undefined ? { type } : { type, ...report(seconds) };
-  if (!connection.send(message)) passingNotice("Not connected: this was not sent. Try again when the line is back.");
+function order(message) {
+  const wasSent = connection?.send(message) ?? false;
+  if (wasSent) saidAt = localMs();
+  else sayBriefly("order", "Not connected: this was not sent. Try again when the line is back.");
+  return wasSent;
 }
 
-const here = () => positionAt(state.playback, clock.now());
-
-$("play").addEventListener("click", () => order(state.playback.is_playing ? "PAUSE" : "PLAY"));
-$("back").addEventListener("click", () => order("SEEK", Math.max(0, here() - 10)));
-$("forward").addEventListener("click", () => order("SEEK", here() + 10));
-$("position").addEventListener("input", () => { isDragging = true; $("time").value = clockText(Number($("position").value)); });
-$("position").addEventListener("change", () => {
-  isDragging = false;
-  order("SEEK", Number($("position").value));
+/** Where the player is at this moment. */
+const report = (seconds) => ({
+  position_ms: Math.max(0, Math.round(seconds * 1000)),
+  at_ms: Math.round(connection.now()),
 });
+
+transport.addEventListener("order", ({ detail }) => order(detail));
+
+const ORDERS = { play: "PLAY", pause: "PAUSE" };
+
+/** The player is already where the host put it: it stays there until the room has answered. */
+function orderFromPlayer(message) {
+  stage.follower.claim();
+  if (!order(message)) stage.follower.disclaim();
+}
+
+/** A hand on the player's own bar seeks many times a second; the player says itself where it has come to. */
+const seeks = new Newest(() => {
+  if (stage.follower?.isReady) orderFromPlayer({ type: "SEEK", ...report(stage.player.currentTime) });
+});
+
+/** The person moved the player itself: an order if they are the host, their own affair if not. */
+stage.addEventListener("act", ({ detail: { kind, seconds } }) => {
+  const { follower } = stage;
+  if (role !== "host") {
+    // Two clicks on the picture are a pause and a way back.
+    if (kind === "play" && follower.isDetached && state.playback.is_playing) follower.rejoin();
+    else follower.detach();
+    return;
+  }
+  if (!Number.isFinite(seconds)) return;
+  if (kind === "seek") seeks.wish(seconds);
+  else orderFromPlayer({ type: ORDERS[kind], ...report(seconds) });
+});
+
+/** The host's player has nothing to show: the room waits for it, once. */
+stage.addEventListener("starving", () => {
+  const { follower } = stage;
+  if (role === "host" && follower.isLeader && state.playback.is_playing) {
+    follower.isHolding = true;
+    if (!order({ type: "PAUSE", because: "buffering" })) follower.isHolding = false;
+  }
+});
+
+stage.addEventListener("fed", () => {
+  const { follower } = stage;
+  if (!follower.isHolding) return;
+  follower.isHolding = false;
+  if (state.playback.hold === "buffering") order({ type: "PLAY" });
+});
+
+stage.addEventListener("speed", () => {
+  sayBriefly("speed", "A room has one speed for all: yours was put back to normal.");
+});
+
+/** What a host's player says by itself: that the video is over, and, if it cannot be held to the room, where it is. */
+function reportAsHost() {
+  const { player, follower } = stage;
+  if (role !== "host" || !follower?.isReady || follower.isDetached || !state.playback.is_playing) return;
+  const { duration } = player;
+  if (Number.isFinite(duration) && duration > 0 && here() >= duration) {
+    if (reportedEnd === state.playback.at_ms) return;
+    reportedEnd = state.playback.at_ms;
+    connection.send({ type: "PROGRESS", ended: true, position_ms: Math.round(duration * 1000), at_ms: Math.round(connection.now()) });
+    return;
+  }
+  const now = localMs();
+  if (!follower.isLeader || !follower.isLoose || now - reportedAt < REPORT_EVERY_MS) return;
+  if (!(Math.abs(follower.controller.error) > REPORT_BEYOND_S)) return;
+  reportedAt = now;
+  if (connection.send({ type: "PROGRESS", ...report(player.currentTime) })) saidAt = now;
+}
 
 let changeForm = null;
 
@@ -322,96 +314,58 @@ $("close").addEventListener("click", async () => {
   try {
     await request("DELETE", `/rooms/${code}`, { key });
   } catch (error) {
-    notice(error.message);
+    sayBriefly("order", error.message);
   }
 });
 
-// ---- What the person chose of the player's parameters: kept in this browser, appended to the URL here ---------------
+// ---- The player ----------------------------------------------------------------------------------------------------
 
-const paramsName = (manifest) => `streamit.params.${manifest.id}`;
+stage.addEventListener("ready", () => keptHere.write(RELOADED_FOR, null));
 
-function storedParams(manifest) {
-  try {
-    return JSON.parse(localStorage.getItem(paramsName(manifest))) ?? {};
-  } catch {
-    return {};
-  }
+stage.addEventListener("blocked", () => {
+  $("muted").hidden = !("muted" in stage.player);
+  cover("Your browser wants a click before it plays.", "unblock");
+});
+
+function unblock(isMuted) {
+  cover(null);
+  if (isMuted) stage.player.muted = true;
+  stage.follower?.rejoin();
 }
 
-function offeredParams({ render_params }, { media_type }) {
-  return render_params.filter(({ managed, media_types }) => {
-    return !managed && (media_types.length === 0 || media_types.includes(media_type));
-  });
-}
+$("sound").addEventListener("click", () => unblock(false));
+$("muted").addEventListener("click", () => unblock(true));
+$("rejoin").addEventListener("click", () => stage.follower?.rejoin());
 
-function chosenParams(manifest, source) {
-  const stored = storedParams(manifest);
-  return Object.fromEntries(offeredParams(manifest, source).map(({ name }) => [name, stored[name]]));
-}
+stage.addEventListener("change", () => {
+  const { follower } = stage;
+  if (follower) follower.isLeader = leads;
+  say("sync", follower?.isStruggling
+    ? "This device or its line cannot keep up with the video; it is brought back to the room now and then."
+    : follower?.isStarving && !follower.isHolding ? "Waiting for the video: your line is slower than it needs." : null);
+  show();
+});
 
-function showParams() {
-  const { manifest, source } = mounted;
-  const offered = offeredParams(manifest, source);
-  $("options").hidden = offered.length === 0;
-  $("params").replaceChildren(...offered.map((param) => paramField(manifest, param)));
-}
+/** What the browser did to a tab nobody saw is nobody's wish: it goes where the room is. */
+const refresh = () => stage.follower?.refresh();
+document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") refresh(); });
+document.addEventListener("resume", refresh);
+addEventListener("pageshow", refresh);
+document.addEventListener("freeze", () => stage.follower?.suspend());
+addEventListener("pagehide", () => stage.follower?.suspend());
 
-function paramField(manifest, { name, kind, about }) {
-  const stored = storedParams(manifest)[name];
-  const label = document.createElement("label");
-  label.textContent = about;
-  let input;
-  if (kind === "boolean") {
-    input = document.createElement("select");
-    input.append(new Option("as the player likes", ""), new Option("yes", "true"), new Option("no", "false"));
-    input.value = stored ?? "";
-  } else {
-    input = document.createElement("input");
-    input.type = kind === "integer" ? "number" : "text";
-    if (kind === "hex_color") {
-      input.pattern = "[0-9a-fA-F]{6}";
-      input.placeholder = "7c5cff";
-    }
-    input.value = stored ?? "";
-  }
-  input.name = name;
-  input.addEventListener("change", () => {
-    if (!input.checkValidity()) return;
-    const chosen = { ...storedParams(manifest), [name]: input.value };
-    if (input.value === "") delete chosen[name];
-    try {
-      localStorage.setItem(paramsName(manifest), JSON.stringify(chosen));
-    } catch {
-      // Without storage the choice cannot be kept.
-    }
-    mount(mounted.source);
-  });
-  label.append(input);
-  return label;
+$("fullscreen").addEventListener("click", () => {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else $("screen").requestFullscreen().catch((error) => sayBriefly("order", error.message));
+});
+
+function tick() {
+  stage.follower?.tick();
+  if (state && connection) reportAsHost();
+  show();
 }
 
 // ---- What is shown -------------------------------------------------------------------------------------------------
-
-/** What lies over the player: a text, and one thing to do. */
-function cover(text, part = null) {
-  $("cover").hidden = text === null;
-  $("cover-text").textContent = text ?? "";
-  for (const id of ["enter", "unblock", "home-link"]) $(id).hidden = id !== part;
-}
-
-let noticeTimer = null;
-
-function notice(text) {
-  clearTimeout(noticeTimer);
-  $("notice").textContent = text;
-  $("notice").hidden = !text;
-}
-
-/** What was true of one moment is not left standing. */
-function passingNotice(text) {
-  notice(text);
-  noticeTimer = setTimeout(() => notice(""), PASSING_MS);
-}
 
 function showTitle({ title, source }) {
   const { external_id, season, episode } = source;
@@ -420,11 +374,16 @@ function showTitle({ title, source }) {
   document.title = `${text} – StreamIt`;
 }
 
+let timesLost = 0;
+
 function showConnection(status) {
   const texts = { connecting: "connecting…", connected: "live", lost: "reconnecting…", over: "closed" };
   $("connection").textContent = texts[status];
   $("connection").dataset.status = status;
-  if (status === "lost") wasLost = true;
+  timesLost = status === "lost" ? timesLost + 1 : status === "connected" ? 0 : timesLost;
+  if (timesLost > 2 && !state) {
+    cover("The server answers, but not the room's socket. A proxy on the way may not pass WebSockets on. Trying again…");
+  }
 }
 
 function showPresence({ viewers, host, host_away_until_ms }) {
@@ -434,8 +393,14 @@ function showPresence({ viewers, host, host_away_until_ms }) {
   $("host-state").dataset.host = host;
 }
 
+function showHold({ hold }) {
+  const isOurs = stage.follower?.isHolding;
+  say("hold", hold === "buffering" ? (isOurs ? "Your player is buffering; the room waits for it." : "The host is buffering; it goes on by itself.") : null);
+}
+
 function showRole() {
   $("panel").hidden = false;
+  $("sync").hidden = false;
   const isHost = role === "host";
   $("role").textContent = isHost ? "You control this room." : "The host controls this room.";
   $("transport").hidden = !isHost;
@@ -443,31 +408,25 @@ function showRole() {
   $("manage").hidden = !isHost;
 }
 
-function showTransport() {
-  if (!state) return;
-  const { player, follower } = mounted ?? {};
-  const position = here();
-  const duration = player && Number.isFinite(player.duration) ? player.duration : 0;
-  $("play").textContent = state.playback.is_playing ? "Pause" : "Play";
-  if (!isDragging) {
-    $("position").max = duration || Math.max(position, 1);
-    $("position").value = position;
-    const text = clockText(duration ? Math.min(position, duration) : position);
-    $("time").value = duration ? `${text} / ${clockText(duration)}` : text;
-  }
-  $("position").disabled = !duration;
-  $("rejoin").hidden = !follower?.isDetached;
+function show() {
+  if (!state || !connection) return;
+  const { player, follower } = stage;
+  const capabilities = stage.manifest?.capabilities;
+  transport.show({
+    isPlaying: state.playback.is_playing,
+    seconds: here(),
+    duration: player?.duration ?? NaN,
+    canSeek: capabilities?.seek ?? true,
+  });
+  $("away").hidden = !follower?.isDetached;
+  panel.show({ follower, clock: connection.clock });
 }
 
-function clockText(seconds) {
-  const whole = Math.floor(seconds);
-  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const two = (n) => String(n).padStart(2, "0");
-  return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
-}
+const copying = new Map();
 
 async function copy(button, text) {
-  const label = button.textContent;
+  if (!copying.has(button)) copying.set(button, { label: button.textContent, timer: null });
+  const shown = copying.get(button);
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
@@ -475,7 +434,8 @@ async function copy(button, text) {
     // Outside https the clipboard is closed to pages.
     prompt("Copy this link:", text);
   }
-  setTimeout(() => { button.textContent = label; }, 1500);
+  clearTimeout(shown.timer);
+  shown.timer = setTimeout(() => { button.textContent = shown.label; }, 1500);
 }
 
 const link = `${location.origin}/r/${code}`;

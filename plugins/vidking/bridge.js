@@ -5,17 +5,24 @@ import { FramePlayer, withParams } from "/bridge/v1.js";
 /** A jump larger than this between two reports was a seek. */
 const JUMP_S = 3;
 
+/** A load that takes longer than this is not waited for; what it took is not what the next will take. */
+const MAX_LATENCY_S = 60;
+
+/** From a load to its first picture, as measured last: every player of this page aims so far ahead. */
+let latencyS = 0;
+
 class Vidking extends FramePlayer {
   #loadedAt = 0;
-  #latency = 0;
   #isReady = false;
   #isStarting = false;
 
   constructor(stage, options) {
     super(stage, options);
-    if (options.autoplay || options.interactive) this.#mount(options.autoplay, options.startAt);
+    if (options.autoplay || options.interactive) this.#mount(options.autoplay, options.startAt || 0);
     else this.#rest();
   }
+
+  get seeking() { return this.#isStarting; }
 
   async play() {
     this.#mount(true, this.currentTime);
@@ -23,34 +30,41 @@ class Vidking extends FramePlayer {
 
   pause() {
     const at = this.currentTime;
+    this.#isStarting = false;
     this.reportPaused(true);
-    this.report(at);
     // The host needs the player to press play in; a viewer gets a still picture.
     if (this.options.interactive) this.#mount(false, at);
-    else this.#rest();
+    else this.#rest(at);
   }
 
   seek(seconds) {
-    this.report(seconds);
-    if (this.frame) this.#mount(!this.paused, seconds);
-    this.emit("seeked");
+    if (this.frame) {
+      this.#mount(!this.paused, seconds);
+    } else {
+      this.report(seconds);
+      this.emit("seeked");
+    }
   }
 
   receive({ type, data }) {
     if (type !== "PLAYER_EVENT" || data === null || typeof data !== "object") return;
     const before = this.currentTime;
     this.reportDuration(data.duration);
+    // While it loads it reports pauses and positions that nobody asked for; its first picture where it was sent ends that.
+    if (this.#isStarting) {
+      if (data.event === "timeupdate" && this.report(data.currentTime)) this.#started();
+      return;
+    }
     const known = this.report(data.currentTime);
     switch (data.event) {
       case "play":
         this.reportPaused(false);
         break;
       case "pause":
-        // While it loads it reports a pause that nobody asked for.
-        if (!this.#isStarting) this.reportPaused(true);
+        this.reportPaused(true);
         break;
       case "seeked":
-        if (!this.#isStarting) this.emit("seeked");
+        this.emit("seeked");
         break;
       case "ended":
         this.reportPaused(true);
@@ -58,31 +72,40 @@ class Vidking extends FramePlayer {
         break;
       case "timeupdate":
         if (!known) break;
-        if (this.#isStarting) {
-          this.#isStarting = false;
-          this.#latency = Math.min((performance.now() - this.#loadedAt) / 1000, 10);
-        } else if (Math.abs(this.currentTime - before) > JUMP_S) {
-          this.emit("seeked");
-        }
+        if (Math.abs(this.currentTime - before) > JUMP_S) this.emit("seeked");
         this.emit("timeupdate");
         break;
     }
   }
 
+  #started() {
+    this.#isStarting = false;
+    const tookS = (performance.now() - this.#loadedAt) / 1000;
+    if (tookS < MAX_LATENCY_S) latencyS = tookS;
+    this.emit("timeupdate");
+  }
+
   #mount(autoplay, startAt) {
     const { url, params } = this.options;
     // By the time it shows its first picture the room has moved on by as long as that took last time.
-    const progress = Math.max(0, Math.floor(startAt + (autoplay ? this.#latency : 0)));
+    const progress = Math.max(0, Math.floor(startAt + (autoplay ? latencyS : 0)));
     this.#loadedAt = performance.now();
-    this.#isStarting = autoplay;
     this.load(withParams(url, { ...params, autoPlay: autoplay, progress: progress || undefined }), () => this.#ready());
-    this.report(startAt);
     this.reportPaused(!autoplay);
+    this.#isStarting = autoplay;
+    if (autoplay) {
+      this.aim(progress, MAX_LATENCY_S * 1000);
+    } else {
+      this.aim(startAt);
+      this.report(startAt);
+    }
   }
 
   /** No frame, but the room's position is kept. */
-  #rest() {
+  #rest(at = this.currentTime) {
     this.unload();
+    this.aim(at);
+    this.report(at);
     queueMicrotask(() => this.#ready());
   }
 

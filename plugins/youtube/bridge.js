@@ -1,13 +1,22 @@
 // YouTube in a page, by the messages its embed player exchanges; no script of YouTube's is loaded.
 import { FramePlayer, notAllowed, withParams } from "/bridge/v1.js";
 
-const STATE = { ended: 0, playing: 1, paused: 2, buffering: 3 };
+const STATE = { unstarted: -1, ended: 0, playing: 1, paused: 2, buffering: 3, cued: 5 };
 
 /** The player does not say when somebody seeks: a jump larger than this between two reports was one. */
 const JUMP_S = 1;
 
+/** Two reports that agree to this are of one and the same run. */
+const AGREE_S = 0.7;
+
+/** A player that says it plays and does not move for so long shows something else: an advertisement, mostly. */
+const STUCK_MS = 2000;
+
 /** Until it answers, it is told again that somebody listens. */
 const LISTENING_EVERY_MS = 250;
+
+/** A report's own stamp is believed to be this old at most: it is by the machine's clock. */
+const MAX_AGE_MS = 1000;
 
 const ERRORS = {
   2: "this video id is not valid",
@@ -20,12 +29,27 @@ const ERRORS = {
 
 class YouTube extends FramePlayer {
   #id = `streamit-${Math.random().toString(36).slice(2)}`;
+  #videoId;
   #listening = null;
   #isReady = false;
   #starting = null;
+  #state = STATE.unstarted;
+  #hasPlayed = false;
+  /** Something else than the video is shown: what the player reports is not about the video. */
+  #isAd = false;
+  /** Where the video was when something else began. */
+  #adAt = null;
+  /** A jump that the next report has to confirm. */
+  #jump = null;
+  #movedAt = 0;
+  #lastTime = NaN;
+  #speed = 1;
+  #muted = false;
+  #volume = 1;
 
   constructor(stage, options) {
     super(stage, options);
+    this.#videoId = new URL(options.url, location.href).pathname.split("/").pop();
     const start = Math.floor(options.startAt || 0);
     const url = withParams(options.url, {
       ...options.params,
@@ -36,11 +60,26 @@ class YouTube extends FramePlayer {
       autoplay: options.autoplay ? 1 : 0,
       start: start || undefined,
     });
+    if (start) this.aim(start);
     this.load(url, () => {
       clearInterval(this.#listening);
       this.#listening = setInterval(() => this.#say({ event: "listening" }), LISTENING_EVERY_MS);
       this.#say({ event: "listening" });
     });
+  }
+
+  // Its speeds are a short list, a quarter apart.
+  get rate() { return "steps"; }
+  get playbackRate() { return this.#speed; }
+  set playbackRate(speed) { this.#command("setPlaybackRate", speed); }
+  get muted() { return this.#muted; }
+  set muted(muted) { this.#command(muted ? "mute" : "unMute"); }
+  get volume() { return this.#volume; }
+  set volume(volume) { this.#command("setVolume", Math.round(volume * 100)); }
+
+  get stalled() {
+    const isStuck = this.#state === STATE.playing && performance.now() - this.#movedAt > STUCK_MS;
+    return super.stalled || this.#isAd || isStuck;
   }
 
   play() {
@@ -56,9 +95,10 @@ class YouTube extends FramePlayer {
   }
 
   seek(seconds) {
-    this.report(seconds);
+    this.#jump = null;
+    if (this.#isAd) this.#adAt = seconds;
+    this.aim(seconds);
     this.#command("seekTo", seconds, true);
-    this.emit("seeked");
   }
 
   destroy() {
@@ -72,18 +112,19 @@ class YouTube extends FramePlayer {
     switch (event) {
       case "onReady":
       case "initialDelivery":
+        if (info !== null && typeof info === "object") this.#delivered(info);
         this.#ready();
-        if (info) this.#delivered(info);
         break;
       case "infoDelivery":
-        if (info) this.#delivered(info);
+        if (info !== null && typeof info === "object") this.#delivered(info);
         break;
       case "onStateChange":
-        this.#state(info);
+        this.#changed(info);
         break;
       case "onAutoplayBlocked":
         this.#starting?.reject(notAllowed());
         this.#starting = null;
+        this.emit("blocked");
         break;
       case "onError":
         this.emit("error", ERRORS[info] ?? `YouTube reports error ${info}`);
@@ -92,29 +133,100 @@ class YouTube extends FramePlayer {
   }
 
   /** Fields come when they change: each is taken as it comes. */
-  #delivered({ currentTime, duration, playerState }) {
-    this.reportDuration(duration);
-    if (playerState !== undefined) this.#state(playerState);
-    const before = this.currentTime;
-    if (!this.report(currentTime)) return;
-    if (Math.abs(currentTime - before) > JUMP_S) this.emit("seeked");
+  #delivered({ currentTime, currentTimeLastUpdated_, duration, playerState, playbackRate, muted, volume, videoData }) {
+    if (typeof videoData?.video_id === "string" && videoData.video_id) this.#shows(videoData.video_id === this.#videoId);
+    if (duration > 0 && this.#hasPlayed && Math.abs(duration - this.duration) > 1) this.#shows(false);
+    else if (!this.#isAd) this.reportDuration(duration);
+    if (playerState !== undefined) this.#changed(playerState);
+    if (Number.isFinite(playbackRate) && playbackRate !== this.#speed) {
+      this.#speed = playbackRate;
+      this.emit("ratechange");
+    }
+    if (typeof muted === "boolean" || Number.isFinite(volume)) {
+      this.#muted = muted ?? this.#muted;
+      this.#volume = Number.isFinite(volume) ? volume / 100 : this.#volume;
+      this.emit("volumechange");
+    }
+    if (Number.isFinite(currentTime)) this.#at(currentTime, this.#stamp(currentTimeLastUpdated_), duration);
+  }
+
+  /** The moment of performance.now() at which a report was true. */
+  #stamp(updatedS) {
+    const now = performance.now();
+    if (!Number.isFinite(updatedS)) return now;
+    return now - Math.min(MAX_AGE_MS, Math.max(0, Date.now() - updatedS * 1000));
+  }
+
+  #at(seconds, at, duration) {
+    if (seconds !== this.#lastTime) this.#movedAt = performance.now();
+    this.#lastTime = seconds;
+    if (this.#isAd) {
+      // It is over when the video goes on where it was.
+      const isBack = this.#adAt !== null && Math.abs(seconds - this.#adAt) < JUMP_S && !(Math.abs(duration - this.duration) > 1);
+      if (!isBack || this.#state !== STATE.playing) return;
+      this.#shows(true);
+    }
+    const isSteady = this.#isReady && !this.seeking && this.#hasPlayed;
+    if (isSteady && Math.abs(seconds - this.currentTime) > JUMP_S && !this.#isConfirmed(seconds, at)) return;
+    const isJump = isSteady && this.#jump !== null && Math.abs(seconds - this.currentTime) > JUMP_S;
+    this.#jump = null;
+    if (!this.report(seconds, at)) return;
+    if (isJump) this.emit("seeked");
     this.emit("timeupdate");
   }
 
-  #state(state) {
+  /**
+   * Whether a jump is somebody's: a paused player stays there, a playing one goes on from there in its next report. What
+   * comes while it loads or shows something else is neither.
+   */
+  #isConfirmed(seconds, at) {
+    const before = this.#jump;
+    this.#jump = { seconds, at };
+    if (this.#state === STATE.paused) return true;
+    if (this.#state !== STATE.playing || !before || at <= before.at) return false;
+    return Math.abs(seconds - (before.seconds + (at - before.at) / 1000)) < AGREE_S;
+  }
+
+  /** Whether what is shown is the room's video. */
+  #shows(isOurs) {
+    if (isOurs === !this.#isAd) return;
+    this.#isAd = !isOurs;
+    this.#jump = null;
+    if (isOurs) {
+      this.#adAt = null;
+      this.reportStalled(this.#state === STATE.buffering);
+    } else {
+      this.#adAt = this.currentTime;
+      this.reportStalled(true);
+    }
+  }
+
+  #changed(state) {
+    if (state === this.#state) return;
+    this.#state = state;
     switch (state) {
+      case STATE.unstarted:
+        // A video that has begun is not begun again by its viewer.
+        if (this.#hasPlayed) this.#shows(false);
+        break;
       case STATE.playing:
+        this.#movedAt = performance.now();
+        if (!this.#isAd) this.reportStalled(false);
+        this.#hasPlayed = true;
         this.#starting?.resolve();
         this.#starting = null;
         this.reportPaused(false);
         break;
       case STATE.paused:
+        if (!this.#isAd) this.reportStalled(false);
         this.reportPaused(true);
         break;
       case STATE.buffering:
-        this.emit("waiting");
+        this.reportStalled(true);
         break;
       case STATE.ended:
+        if (this.#isAd) break;
+        this.reportStalled(false);
         this.reportPaused(true);
         this.emit("ended");
         break;

@@ -3,6 +3,7 @@
 pub(crate) mod browser;
 mod build;
 mod member;
+pub(crate) mod npm;
 pub(crate) mod players;
 
 use std::{

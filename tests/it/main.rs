@@ -6,9 +6,11 @@ mod harness;
 
 // What people do, and what they are promised.
 mod bridges;
+mod client; // the library that pages are made of
 mod nodes; // several hosts as one, and what happens when something breaks
 mod rooms; // create, look, list, change, close; what survives
 mod session; // the socket: HELLO, authority, limits, close codes
+mod staying; // whatever happens to a page, its line, its clock and its player: it is where the room is
 mod storage; // what is in the database, and what never is
 mod timeline; // whose word about the position counts, when a start is, and what survives a restart
 mod watching; // two real browsers // each provider's player, imitated under its own origin

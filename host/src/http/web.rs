@@ -4,8 +4,8 @@ use std::{collections::HashMap, fmt::Write, sync::LazyLock};
 
 use axum::{
     extract::{Path, State},
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Redirect, Response},
 };
 use sha2::{Digest, Sha256};
 
@@ -30,15 +30,32 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 static ASSETS: LazyLock<HashMap<&'static str, Asset>> = assets! { "../../web/" {
     "home.html": HTML,
     "room.html": HTML,
+    "not-found.html": HTML,
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "api.js": SCRIPT,
     "home.js": SCRIPT,
     "media-form.js": SCRIPT,
+    "page.js": SCRIPT,
+    "notices.js": SCRIPT,
+    "params.js": SCRIPT,
+    "stage.js": SCRIPT,
+    "sync-panel.js": SCRIPT,
+    "transport.js": SCRIPT,
     "room.js": SCRIPT,
-    "connection.js": SCRIPT,
-    "sync.js": SCRIPT,
     "bridge-v1.js": SCRIPT,
+}};
+
+/// The client library: what the pages use, for any other front end. `v1.js` is its door.
+static CLIENT: LazyLock<HashMap<&'static str, Asset>> = assets! { "../../web/client/" {
+    "v1.js": SCRIPT,
+    "clock.js": SCRIPT,
+    "connection.js": SCRIPT,
+    "controller.js": SCRIPT,
+    "follower.js": SCRIPT,
+    "line.js": SCRIPT,
+    "orders.js": SCRIPT,
+    "timeline.js": SCRIPT,
 }};
 
 /// The contracts for other clients: REST as OpenAPI, the socket as AsyncAPI. The tests hold every answer against them.
@@ -72,9 +89,35 @@ pub(super) async fn room(State(providers): State<Providers>, headers: HeaderMap)
     page("room.html", &providers, &headers)
 }
 
+/// The address of a room with something after it: people type, and programs that share links add, a slash.
+pub(super) async fn room_slash(Path(code): Path<String>) -> Redirect {
+    // Only what cannot lead anywhere else is put into an address.
+    let code: String = code.chars().filter(char::is_ascii_alphanumeric).collect();
+    Redirect::permanent(&format!("/r/{code}"))
+}
+
+/// A person who mistyped an address gets a page, a program the error it can read.
+pub(super) async fn not_found(method: Method, headers: HeaderMap, uri: Uri) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let is_for_programs = uri.path().starts_with("/api/") || uri.path().starts_with("/ws/");
+    if method != Method::GET || is_for_programs || !accepts.contains("text/html") {
+        return error::not_found(uri).await.into_response();
+    }
+    let policy = (header::CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'self'; base-uri 'none'");
+    let head = [policy, (header::CONTENT_TYPE, HTML), (header::CACHE_CONTROL, "no-store")];
+    (StatusCode::NOT_FOUND, head, ASSETS["not-found.html"].body).into_response()
+}
+
 pub(super) async fn asset(Path(file): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Error> {
     match ASSETS.get(file.as_str()).filter(|asset| asset.content_type != HTML) {
         Some(asset) => Ok(asset.answer(&headers)),
+        None => Err(error::not_found(uri).await),
+    }
+}
+
+pub(super) async fn client(Path(file): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Error> {
+    match CLIENT.get(file.as_str()) {
+        Some(module) => Ok(module.answer(&headers)),
         None => Err(error::not_found(uri).await),
     }
 }

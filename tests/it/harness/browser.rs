@@ -74,7 +74,7 @@ impl Browser {
         let capabilities = json!({
             "goog:chromeOptions": options,
             "goog:loggingPrefs": { "browser": "ALL" },
-            "timeouts": { "script": 3000 },
+            "timeouts": { "script": 10_000 },
         });
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
@@ -137,6 +137,31 @@ impl Window {
 
     pub(crate) async fn eval(&self, expression: &str) -> Value {
         self.0.execute(&format!("return ({expression});"), vec![]).await.unwrap()
+    }
+
+    /// Runs the body of an asynchronous function in the page, and answers what it returns.
+    pub(crate) async fn run(&self, body: &str) -> Value {
+        let script = format!(
+            "const done = arguments[0]; (async () => {{ {body} }})().then(done, (error) => done({{ error: String(error) }}));"
+        );
+        let value = self.0.execute_async(&script, vec![]).await.unwrap();
+        assert!(value["error"].is_null(), "{}", value["error"]);
+        value
+    }
+
+    /// A command of the browser's own protocol.
+    pub(crate) async fn command(&self, name: &str, parameters: Value) -> Value {
+        let session = self.0.session_id().await.unwrap().unwrap();
+        let url = format!("{}/session/{session}/goog/cdp/execute", self.1);
+        let body = json!({ "cmd": name, "params": parameters });
+        let answer: Value = reqwest::Client::new().post(url).json(&body).send().await.unwrap().json().await.unwrap();
+        assert!(answer["value"]["error"].is_null(), "{answer}");
+        answer["value"].clone()
+    }
+
+    /// Runs a script before those of each page that this window shows from now on.
+    pub(crate) async fn before_pages(&self, script: &str) {
+        self.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
     }
 
     pub(crate) async fn click(&self, css: &str) {

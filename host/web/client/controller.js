@@ -1,0 +1,301 @@
+// Keeping a playing player on the timeline: when to bend its speed, when to seek, when to leave it alone. Pure: no
+// player, no clock; the moment (milliseconds) and the error (seconds, positive: behind) are arguments.
+//
+// A speed is written once to begin a correction and once to end it, never per tick: a player that is written to all the
+// time crackles on phones and over Bluetooth.
+
+/** Begins beyond this: above what a player jitters by, below what anybody sees (a frame of a film is 42 ms). */
+export const BEGIN_S = 0.02;
+/** Soon after a move a rest of it is worth mending: two players that are off either way are off by twice as much. */
+const BEGIN_SOON_S = 0.01;
+
+/** Ends within this. */
+export const END_S = 0.005;
+
+/** Beyond this a bend would take longer than a seek is disturbing. */
+export const SEEK_S = 1;
+
+/** The same where bending does not help: further off than a seek lands, and not more often than this. */
+const RATELESS_SEEK_S = 0.15;
+const RATELESS_PAUSE_MS = 5000;
+
+/** Nobody hears this much, with the pitch preserved. */
+const GENTLE_RATE = 0.005;
+/** For errors that are seen; audible to some, over in two seconds. */
+const FIRM_RATE = 0.03;
+/** For errors that a seek would hardly beat. */
+const HARD_RATE = 0.08;
+const HARD_BEYOND_S = 0.4;
+/** Errors beyond this are bent firmly. */
+const GENTLE_BELOW_S = 0.06;
+/** Soon after a move everyone expects a change: then also a small error is bent firmly, to be gone at once. */
+const SOON_MS = 6000;
+/** What a bend is sized to take. */
+const ARRIVE_S = 1.5;
+/** A bend that has not arrived by then is judged, and if need be begun anew. */
+const BEND_LIMIT_MS = 15_000;
+
+/** Nothing is believed for so long after a seek, a stall or a change of visibility. */
+export const SETTLE_MS = 500;
+
+/** Samples whose median counts. */
+const SAMPLES = 5;
+
+/** So many seeks in so short a time mean that this device or line cannot keep up. */
+const STRUGGLE_SEEKS = 3;
+const STRUGGLE_MS = 10_000;
+/** Then a larger error is borne, and each further seek waits twice as long as the one before. */
+const STRUGGLE_FACTOR = 3;
+const STRUGGLE_PAUSE_MS = 10_000;
+const STRUGGLE_PAUSE_MAX_MS = 120_000;
+/** In place for so long, it keeps up again. */
+const CALM_MS = 20_000;
+
+/** A bend that mends less than this share of what it should has not helped; twice, and it is not tried again. */
+const HELPED_SHARE = 0.3;
+const MAX_HELPLESS = 2;
+
+/** A miss teaches this share of itself; a cost is never believed beyond the limit. */
+const LEARN_SHARE = 0.6;
+const MAX_START_S = 0.5;
+const MAX_SEEK_S = 5;
+
+/** What a browser was seen to take from play() to a moving picture, before anything is known of this one. */
+const USUAL_START_S = 0.05;
+
+/** A seek that is planned for too short a time comes late, one for too long only waits: a third is added, and a frame. */
+const MARGIN = 1.3;
+const MARGIN_S = 0.05;
+/** Before anything is known: a decoder has to come from the last key frame. */
+const LEAST_SEEK_S = 0.25;
+
+/**
+ * What a device takes to do as it is told, in seconds: learned from what it did, kept by the caller.
+ * @typedef {object} Costs
+ * @property {number} start from play() to the first moving picture
+ * @property {number} seek from one place to another
+ * @property {boolean} [isRateless] bending its speed did not help
+ */
+
+/** @returns {Costs} */
+export const noCosts = () => ({ start: USUAL_START_S, seek: 0 });
+
+/**
+ * What the player can do about its speed.
+ * @typedef {"free" | "steps" | "none"} RateKind
+ */
+
+/**
+ * @typedef {{ kind: "bend", rate: number } | { kind: "rest" } | { kind: "seek" }} Correction
+ * `bend` begins a correction, `rest` ends it, `seek` goes to the timeline at once.
+ */
+
+export class Controller {
+  #costs;
+  #seekBeyondS;
+  #cooldownMs;
+  #settlesAt = -Infinity;
+  /** @type {number[]} */
+  #errors = [];
+  /** @type {{ rate: number, fromMs: number, errorS: number } | null} */
+  #bend = null;
+  #helpless = 0;
+  /** @type {number[]} */
+  #soughtAt = [];
+  /** Seeks since it was found that seeking does not help. */
+  #struggles = 0;
+  #nextSeekAt = -Infinity;
+  #calmSince = Infinity;
+  /** What the next settled error is the miss of. @type {"start" | "seek" | null} */
+  #learning = null;
+  #movedAt = -Infinity;
+
+  /** Corrections so far. */
+  seeks = 0;
+  bends = 0;
+  /** Writes of the player's speed so far. */
+  writes = 0;
+
+  /**
+   * @param {Costs} costs learned earlier; changed in place
+   * @param {{ seekBeyondS?: number, cooldownMs?: number }} [limits] of players that cannot be bent
+   */
+  constructor(costs, { seekBeyondS = SEEK_S, cooldownMs = 1000 } = {}) {
+    this.#costs = costs;
+    this.#seekBeyondS = seekBeyondS;
+    this.#cooldownMs = cooldownMs;
+  }
+
+  get costs() { return this.#costs; }
+  get isBending() { return this.#bend !== null; }
+
+  /** Whether seeking does not help: the line or the device is too slow. */
+  get isStruggling() { return this.#struggles > 0; }
+
+  /** The error as last judged, in seconds; NaN while nothing is believed. */
+  get error() { return this.#errors.length < SAMPLES ? NaN : median(this.#errors); }
+
+  /** Somebody gave an order: what was known of the error is of the past. */
+  ordered(/** @type {number} */ nowMs) {
+    this.#movedAt = nowMs;
+    this.stalled(nowMs);
+  }
+
+  /** How long the next seek may take: so far ahead a player is sent that then waits for the room. */
+  get seekAllowance() {
+    return Math.max(LEAST_SEEK_S, this.#costs.seek * MARGIN + MARGIN_S);
+  }
+
+  /**
+   * The player was put up and has become ready: what that took is the first that is known of its line.
+   * @param {number} tookS
+   */
+  becameReady(tookS) {
+    this.#costs.seek = Math.min(MAX_SEEK_S, Math.max(this.#costs.seek, tookS));
+  }
+
+  /**
+   * A seek has arrived. One that took long is remembered at once, one that was quick by and by.
+   * @param {number} tookS
+   */
+  landed(tookS) {
+    const cost = Math.max(tookS, this.#costs.seek + LEARN_SHARE * (tookS - this.#costs.seek));
+    this.#costs.seek = Math.min(MAX_SEEK_S, cost);
+  }
+
+  /**
+   * The player has been started, or sought while it plays: its next settled error is the miss.
+   * @param {"start" | "seek"} kind
+   * @param {number} nowMs
+   */
+  moved(kind, nowMs) {
+    this.#movedAt = nowMs;
+    this.settle(nowMs);
+    this.#learning = kind;
+  }
+
+  /** Nothing is believed for a while: a seek that is under way, a tab that comes back. */
+  settle(/** @type {number} */ nowMs) {
+    this.#settlesAt = nowMs + SETTLE_MS;
+    this.#errors = [];
+  }
+
+  /** As `settle`; and what comes of it is not what a move costs. */
+  stalled(/** @type {number} */ nowMs) {
+    this.settle(nowMs);
+    this.#learning = null;
+  }
+
+  /** Its speed is 1 again, whoever saw to it. */
+  straightened() {
+    this.#bend = null;
+  }
+
+  /**
+   * What to do about an error. To be called some ten times a second while player and room play.
+   * @param {number} nowMs
+   * @param {number} errorS how far the player is behind
+   * @param {RateKind} rate
+   * @returns {Correction | null}
+   */
+  step(nowMs, errorS, rate) {
+    if (nowMs < this.#settlesAt || !Number.isFinite(errorS)) return null;
+    this.#errors.push(errorS);
+    if (this.#errors.length > SAMPLES) this.#errors.shift();
+    if (this.#errors.length < SAMPLES) return null;
+    const error = median(this.#errors);
+    this.#learn(error);
+    const canBend = rate === "free" && !this.#costs.isRateless;
+    if (this.#bend) return this.#watch(nowMs, error, canBend);
+    const isRateless = rate === "free" && !canBend;
+    const tolerance = isRateless ? RATELESS_SEEK_S : this.#seekBeyondS;
+    this.#calm(nowMs, Math.abs(error) < tolerance);
+    if (Math.abs(error) > tolerance * (this.isStruggling ? STRUGGLE_FACTOR : 1)) {
+      return this.#seek(nowMs, isRateless ? RATELESS_PAUSE_MS : this.#cooldownMs);
+    }
+    if (canBend && Math.abs(error) > (this.#isSoon(nowMs) ? BEGIN_SOON_S : BEGIN_S)) return this.#begin(nowMs, error);
+    return null;
+  }
+
+  #isSoon(/** @type {number} */ nowMs) { return nowMs - this.#movedAt < SOON_MS; }
+
+  /**
+   * @param {number} nowMs
+   * @param {boolean} isCalm
+   */
+  #calm(nowMs, isCalm) {
+    this.#calmSince = isCalm ? Math.min(this.#calmSince, nowMs) : Infinity;
+    if (nowMs - this.#calmSince > CALM_MS) this.#struggles = 0;
+  }
+
+  /**
+   * @param {number} nowMs
+   * @param {number} cooldownMs
+   */
+  #seek(nowMs, cooldownMs) {
+    if (nowMs < this.#nextSeekAt) return null;
+    this.#soughtAt = [...this.#soughtAt.filter((atMs) => nowMs - atMs < STRUGGLE_MS), nowMs];
+    if (this.isStruggling || this.#soughtAt.length >= STRUGGLE_SEEKS) this.#struggles += 1;
+    const pause = STRUGGLE_PAUSE_MS * 2 ** (this.#struggles - 1);
+    this.#nextSeekAt = nowMs + (this.isStruggling ? Math.min(pause, STRUGGLE_PAUSE_MAX_MS) : cooldownMs);
+    this.#bend = null;
+    return /** @type {const} */ ({ kind: "seek" });
+  }
+
+  /**
+   * @param {number} nowMs
+   * @param {number} error
+   */
+  #begin(nowMs, error) {
+    const isFirm = Math.abs(error) > GENTLE_BELOW_S || this.#isSoon(nowMs);
+    const most = Math.abs(error) > HARD_BEYOND_S ? HARD_RATE : isFirm ? FIRM_RATE : GENTLE_RATE;
+    const share = Math.min(most, Math.max(GENTLE_RATE, Math.abs(error) / ARRIVE_S));
+    const rate = 1 + Math.sign(error) * share;
+    this.#bend = { rate, fromMs: nowMs, errorS: error };
+    this.bends += 1;
+    this.writes += 1;
+    return /** @type {const} */ ({ kind: "bend", rate });
+  }
+
+  /**
+   * @param {number} nowMs
+   * @param {number} error
+   * @param {boolean} canBend
+   */
+  #watch(nowMs, error, canBend) {
+    const bend = this.#bend;
+    if (!bend) return null;
+    const passedS = (nowMs - bend.fromMs) / 1000;
+    // The samples are a little old: the bend has gone on since.
+    const ahead = (bend.rate - 1) * 0.2;
+    const isThere = Math.abs(error) < END_S || Math.sign(error - ahead) !== Math.sign(bend.errorS);
+    const isLost = Math.abs(error) > SEEK_S + BEGIN_S;
+    const isLate = passedS * 1000 > BEND_LIMIT_MS;
+    if (!isThere && !isLost && !isLate && canBend) return null;
+    const should = Math.min(Math.abs(bend.errorS), Math.abs(bend.rate - 1) * passedS);
+    const did = (bend.errorS - error) * Math.sign(bend.errorS);
+    if (passedS > 1) {
+      this.#helpless = did < HELPED_SHARE * should ? this.#helpless + 1 : 0;
+      if (this.#helpless >= MAX_HELPLESS) this.#costs.isRateless = true;
+    }
+    this.#bend = null;
+    this.writes += 1;
+    this.#errors = [];
+    return /** @type {const} */ ({ kind: "rest" });
+  }
+
+  /** @param {number} miss */
+  #learn(miss) {
+    if (this.#learning === null) return;
+    const most = this.#learning === "start" ? MAX_START_S : MAX_SEEK_S;
+    const cost = this.#costs[this.#learning] + LEARN_SHARE * miss;
+    this.#costs[this.#learning] = Math.max(0, Math.min(most, cost));
+    this.#learning = null;
+  }
+}
+
+/** @param {number[]} values */
+function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)];
+}

@@ -1,0 +1,566 @@
+// Holds one player to the room's timeline, and tells what the player does by itself from what the person did with it.
+import { positionAt, isOver, isSamePlayback, END_S } from "./timeline.js";
+import { Controller, noCosts } from "./controller.js";
+import { Orders } from "./orders.js";
+
+/** While paused everyone sees the same frame: at 25 frames a second one lasts this long. */
+const PAUSED_TOLERANCE_S = 0.04;
+
+/** An order that moves a playing player by less is mended by bending: a seek is seen. */
+const ORDER_SEEK_S = 0.25;
+
+/** A player that starts further from where it should is sought first. */
+const START_SEEK_S = 0.12;
+
+/** The same for one that is loaded anew at whole seconds. */
+const START_RELOAD_S = 1;
+
+/** Closer than this, where a player went is where the room is anyway: nobody's wish. */
+const AGREES_S = 0.25;
+
+/** What the person did is shown until the room agrees, or for so long. */
+const CLAIM_MS = 2000;
+
+/** A player that starves for so long is starving; shorter is a hiccup. */
+export const STARVING_MS = 700;
+
+/** A player that has said nothing for so long says nothing. */
+export const SILENT_MS = 20_000;
+
+/** A player that was told to play and does not is told again after this. */
+const TELL_AGAIN_MS = 5000;
+
+/** A player that has been as it was told for so long has nothing more to answer. */
+const SETTLED_MS = 3000;
+
+/** An appointment closer than this is now. */
+const SOON_MS = 4;
+
+/**
+ * @typedef {import("./timeline.js").Playback} Playback
+ * @typedef {import("./controller.js").Costs} Costs
+ * @typedef {import("./controller.js").RateKind} RateKind
+ */
+
+/**
+ * A player as bridges offer it (see `/bridge/v1.js`): a small HTMLMediaElement. What is optional may be missing.
+ * @typedef {EventTarget & {
+ *   currentTime: number, duration: number, paused: boolean,
+ *   play(): Promise<void>, pause(): void, seek(seconds: number): void,
+ *   seeking?: boolean, stalled?: boolean, rate?: RateKind, playbackRate?: number, muted?: boolean
+ * }} Player
+ */
+
+/**
+ * How a provider's player can be moved: its manifest's `[player]` table.
+ * @typedef {{ control: "commands" | "reload" | "none", drift_ms: number, cooldown_ms: number }} Limits
+ */
+
+/**
+ * Events:
+ * - `act` (detail `{ kind: "play" | "pause" | "seek", seconds }`): the person moved the player, not we.
+ * - `blocked`: the browser wants a click before it plays.
+ * - `speed`: the person changed the player's speed; it was put back.
+ * - `starving`, `fed`: the player has had nothing to show for a while; it has again.
+ * - `silent`: the player has said nothing since it was put up.
+ * - `change`: something that a page shows is different (isDetached, isBlocked, isStruggling, hasEnded).
+ */
+export class Follower extends EventTarget {
+  #player;
+  #serverNow;
+  #localNow;
+  #isVisible;
+  #limits;
+  #controller;
+  #orders = new Orders();
+  /** @type {Playback | null} */
+  #playback = null;
+  #isReady = false;
+  #isDetached = false;
+  #isBlocked = false;
+  #hasEnded = false;
+  #isAway = false;
+  #mountedAt;
+  #isSilent = false;
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  #appointment = null;
+  #claimUntil = -Infinity;
+  #toldToPlayAt = -Infinity;
+  #agreesSince = Infinity;
+  /** What the player's speed was set to. */
+  #rate = 1;
+  /** @type {number | null} since when the player has had nothing to show */
+  #hungrySince = null;
+  #isStarving = false;
+  /** Whether a paused picture was brought into place since the last order. */
+  #isPlaced = false;
+  /** A seek under way after which the player waits for the room. @type {{ seconds: number, atMs: number } | null} */
+  #landing = null;
+  #isOver = false;
+
+  /** Whether the room goes by this player's person: their player may say where it is, and is not sought for a drift. */
+  isLeader = false;
+
+  /** Whether this player is what the room waits for: it is left alone until it has something to show. */
+  isHolding = false;
+
+  /** How far ahead of the room to be, in seconds: for a loudspeaker that lags. */
+  offset = 0;
+
+  /**
+   * @param {Player} player
+   * @param {object} options
+   * @param {() => number} options.serverNow the server's clock, in milliseconds
+   * @param {() => number} options.localNow this page's clock, in milliseconds
+   * @param {Limits} options.limits
+   * @param {Costs} [options.costs] what this device was found to take; changed in place
+   * @param {() => boolean} [options.isVisible] whether the person can see, and so can have moved, the player
+   */
+  constructor(player, { serverNow, localNow, limits, costs = noCosts(), isVisible = () => true }) {
+    super();
+    this.#player = player;
+    this.#serverNow = serverNow;
+    this.#localNow = localNow;
+    this.#isVisible = isVisible;
+    this.#limits = limits;
+    this.#mountedAt = localNow();
+    const canBend = this.rateKind === "free";
+    const bendable = limits.control === "commands" && canBend;
+    this.#controller = new Controller(costs, bendable ? {} : { seekBeyondS: limits.drift_ms / 1000, cooldownMs: limits.cooldown_ms });
+    // It may have been put up playing, and at a position: what it says about that is an answer.
+    this.#orders.tell("seek", this.#mountedAt);
+    player.addEventListener("ready", () => this.#ready());
+    player.addEventListener("play", () => this.#moved("play"));
+    player.addEventListener("pause", () => this.#moved("pause"));
+    player.addEventListener("seeked", () => this.#moved("seek"));
+    player.addEventListener("ended", () => this.#ended());
+    player.addEventListener("waiting", () => { if (!player.seeking) this.#controller.stalled(localNow()); });
+    player.addEventListener("ratechange", () => this.#speedChanged());
+    player.addEventListener("blocked", () => this.#blocked());
+  }
+
+  get isReady() { return this.#isReady; }
+  get isDetached() { return this.#isDetached; }
+  get isBlocked() { return this.#isBlocked; }
+  get isStarving() { return this.#isStarving; }
+  get isStruggling() { return this.#controller.isStruggling; }
+  /** Whether the room is past the end of this video. */
+  get hasEnded() { return this.#isReady && this.#isPastTheEnd(); }
+  get controller() { return this.#controller; }
+
+  /** @returns {RateKind} */
+  get rateKind() { return this.#player.rate ?? ("playbackRate" in this.#player ? "free" : "none"); }
+
+  /** Whether the player cannot be held to the timeline: then the room has to go by it, if it leads. */
+  get isLoose() { return this.rateKind !== "free"; }
+
+  /** How far the player is behind the room at this moment, in seconds; NaN while there is nothing to compare. */
+  get error() {
+    if (!this.#playback || !this.#isReady) return NaN;
+    return this.#target() - this.#player.currentTime;
+  }
+
+  /**
+   * The room's playback is now this.
+   * @param {Playback} playback
+   */
+  apply(playback) {
+    const before = this.#playback;
+    if (before && isSamePlayback(before, playback)) return;
+    this.#playback = playback;
+    this.#isPlaced = false;
+    this.#isOver = false;
+    if (playback.hold !== "buffering") this.isHolding = false;
+    if (before) this.#controller.ordered(this.#localNow());
+    if (this.#isClaimed() && !this.#agrees()) return;
+    this.#claimUntil = -Infinity;
+    this.#obey();
+  }
+
+  /**
+   * The person put the player where it is, and the room has been told: until it agrees, what it says is the answer to an
+   * older order and would only undo this one.
+   */
+  claim() {
+    this.#claimUntil = this.#localNow() + CLAIM_MS;
+  }
+
+  /** What the person did was refused: back to what the room says. */
+  disclaim() {
+    if (!this.#isClaimed()) return;
+    this.#claimUntil = -Infinity;
+    this.#obey();
+  }
+
+  /** The person goes their own way; until `rejoin` the player is theirs. */
+  detach() {
+    if (this.#isDetached) return;
+    this.#isDetached = true;
+    this.#cancelAppointment();
+    this.#straighten();
+    this.#emit("change");
+  }
+
+  /** Back to where everyone is. From a click, so that the browser lets it play. */
+  rejoin() {
+    this.#isDetached = false;
+    this.#isBlocked = false;
+    this.#isPlaced = false;
+    this.#controller.settle(this.#localNow());
+    this.#emit("change");
+    this.#obey();
+  }
+
+  /** The page is put away (frozen, or kept for a way back): what the browser does to its player is nobody's wish. */
+  suspend() {
+    this.#isAway = true;
+  }
+
+  /** The page can be seen again, or the machine woke: nothing of the past says anything about now. */
+  refresh() {
+    const now = this.#localNow();
+    // It may have been paused meanwhile, and say so only now.
+    if (this.#isAway) this.#orders.tell("pause", now);
+    this.#isAway = false;
+    this.#controller.settle(now);
+    this.#isPlaced = false;
+    this.#obey();
+  }
+
+  /** To be called some ten times a second. */
+  tick() {
+    const now = this.#localNow();
+    this.#watchSilence(now);
+    if (!this.#isReady || !this.#playback || this.#isDetached || this.#isBlocked || this.#isAway) return;
+    this.#watchHunger(now);
+    if (this.#isClaimed()) return;
+    if (this.#claimUntil > 0) {
+      this.#claimUntil = -Infinity;
+      this.#obey();
+      return;
+    }
+    this.#watchAgreement(now);
+    if (this.#playback.is_playing) this.#hold(now);
+    else this.#keepPaused(now);
+  }
+
+  /** Nothing of this is used any more. */
+  stop() {
+    this.#cancelAppointment();
+    this.#isReady = false;
+    this.#playback = null;
+  }
+
+  // ---- What the room says ------------------------------------------------------------------------------------------
+
+  #obey() {
+    this.#cancelAppointment();
+    if (!this.#isReady || !this.#playback || this.#isDetached) return;
+    if (this.#playback.is_playing) this.#go();
+    else this.#keepPaused(this.#localNow());
+  }
+
+  /** The room plays: start, at the appointed moment; or be where it is. */
+  #go() {
+    if (this.#isBlocked || this.#restAtTheEnd()) return;
+    if (!this.#player.paused) {
+      const tolerance = this.isLoose && !this.isLeader ? this.#limits.drift_ms / 1000 : ORDER_SEEK_S;
+      if (Math.abs(this.error) > tolerance && this.#canSeek()) this.#jump();
+      return;
+    }
+    const now = this.#localNow();
+    if (this.#landing) return;
+    const { start } = this.#controller.costs;
+    const { at_ms } = /** @type {Playback} */ (this.#playback);
+    const inMs = at_ms - this.#serverNow() - (start + this.offset) * 1000;
+    if (inMs > SOON_MS) {
+      this.#place();
+      this.#goLater(inMs);
+      return;
+    }
+    if (this.#orders.isOpen("play", now) && now - this.#toldToPlayAt < TELL_AGAIN_MS) return;
+    const isOff = Math.abs(this.#target(start) - this.#player.currentTime) > this.#startTolerance();
+    if (isOff && this.#canSeek()) this.#jump();
+    else this.#play(now);
+  }
+
+  /**
+   * To where the room is. A player that can be held lands ahead of it and waits there for its moment: however long a seek
+   * takes, it then starts in time. One that cannot is sent to where the room will be when it gets there.
+   */
+  #jump() {
+    const now = this.#localNow();
+    this.#straighten();
+    if (this.isLoose) {
+      this.#seekTo(this.#target(this.#controller.costs.seek));
+      this.#controller.moved("seek", now);
+      if (this.#player.paused) this.#play(now);
+      return;
+    }
+    const seconds = this.#target(this.#controller.seekAllowance);
+    if (isOver(seconds, this.#player.duration)) {
+      this.#seekTo(this.#target());
+      if (this.#player.paused) this.#play(now);
+      return;
+    }
+    this.#pause(now);
+    this.#landing = { seconds, atMs: now };
+    this.#seekTo(seconds);
+  }
+
+  /** The player is where it was sent: it starts when the room comes by. */
+  #land() {
+    const { seconds, atMs } = /** @type {{ seconds: number, atMs: number }} */ (this.#landing);
+    this.#landing = null;
+    const now = this.#localNow();
+    this.#controller.landed((now - atMs) / 1000);
+    if (!this.#playback?.is_playing || this.#isDetached) return;
+    const inMs = (seconds - this.#target(this.#controller.costs.start)) * 1000;
+    if (inMs > SOON_MS) this.#goLater(inMs);
+    else this.#play(now);
+  }
+
+  /** @param {number} inMs */
+  #goLater(inMs) {
+    if (this.#appointment !== null) clearTimeout(this.#appointment);
+    this.#appointment = setTimeout(() => {
+      this.#appointment = null;
+      this.#go();
+    }, inMs);
+  }
+
+  /** Keeps a playing player where it should be. */
+  #hold(/** @type {number} */ now) {
+    if (this.#restAtTheEnd() || this.#appointment !== null) return;
+    if (this.#landing) {
+      if (!this.#player.seeking && !this.#orders.isOpen("seek", now)) this.#land();
+      return;
+    }
+    if (this.#player.paused) {
+      this.#go();
+      return;
+    }
+    if (this.#player.stalled) {
+      this.#controller.stalled(now);
+      return;
+    }
+    if (this.#player.seeking || this.#orders.isOpen("play", now)) {
+      this.#controller.settle(now);
+      return;
+    }
+    const wasStruggling = this.isStruggling;
+    const correction = this.#controller.step(now, this.error, this.rateKind);
+    switch (correction?.kind) {
+      case "bend":
+        this.#setRate(correction.rate);
+        break;
+      case "rest":
+        this.#setRate(1);
+        break;
+      case "seek":
+        // The room goes by a leader that cannot be bent, not the other way round.
+        if (this.isLeader && this.isLoose) break;
+        if (this.#canSeek()) this.#jump();
+        break;
+    }
+    if (wasStruggling !== this.isStruggling) this.#emit("change");
+  }
+
+  #keepPaused(/** @type {number} */ now) {
+    if (this.isHolding && this.#isHungry()) return;
+    // Who has not quite come to the end comes to it by themselves.
+    if (this.#restAtTheEnd()) return;
+    this.#straighten();
+    if (this.#player.paused) this.#place();
+    else if (!this.#orders.isOpen("pause", now)) this.#pause(now);
+  }
+
+  /** Brings a paused picture into place, once per order. */
+  #place() {
+    if (this.#isPlaced || this.#player.seeking) return;
+    const target = this.#target();
+    const isLong = this.#limits.control === "reload";
+    const tolerance = isLong ? this.#limits.drift_ms / 1000 : PAUSED_TOLERANCE_S;
+    this.#isPlaced = true;
+    if (Math.abs(target - this.#player.currentTime) <= tolerance || !this.#canSeek()) return;
+    this.#seekTo(target);
+  }
+
+  /** At the end nobody is moved any more. Answers whether it is the end. */
+  #restAtTheEnd() {
+    if (!this.#isPastTheEnd()) return false;
+    if (!this.#isOver) {
+      this.#isOver = true;
+      this.#straighten();
+      // Whoever comes late sees the last picture; whoever was there comes to it by themselves.
+      const { duration, currentTime, paused } = this.#player;
+      if (paused && duration - currentTime > 1 && this.#canSeek()) this.#seekTo(Math.max(0, duration - END_S));
+      this.#emit("change");
+    }
+    return true;
+  }
+
+  #isPastTheEnd() {
+    if (!this.#playback) return false;
+    return isOver(this.#target(), this.#player.duration) || (this.#hasEnded && this.#playback.is_playing && this.#target() >= this.#player.currentTime - 1);
+  }
+
+  /** Where to be in `ahead` seconds. */
+  #target(ahead = 0) {
+    const { is_playing } = /** @type {Playback} */ (this.#playback);
+    const offset = is_playing ? this.offset : 0;
+    return Math.max(0, positionAt(/** @type {Playback} */ (this.#playback), this.#serverNow() + ahead * 1000) + offset);
+  }
+
+  #canSeek() { return this.#limits.control !== "none"; }
+  #startTolerance() { return this.#limits.control === "reload" ? START_RELOAD_S : START_SEEK_S; }
+
+  #seekTo(/** @type {number} */ seconds) {
+    const { duration } = this.#player;
+    const last = Number.isFinite(duration) && duration > 0 ? Math.max(0, duration - END_S) : Infinity;
+    this.#hasEnded = false;
+    this.#controller.seeks += 1;
+    this.#controller.settle(this.#localNow());
+    this.#orders.tell("seek", this.#localNow());
+    this.#player.seek(Math.min(seconds, last));
+  }
+
+  #pause(/** @type {number} */ now) {
+    if (this.#player.paused) return;
+    this.#orders.tell("pause", now);
+    this.#player.pause();
+  }
+
+  #play(/** @type {number} */ now) {
+    this.#hasEnded = false;
+    if (this.#player.paused && !this.#player.seeking) this.#controller.moved("start", now);
+    this.#toldToPlayAt = now;
+    this.#orders.tell("play", now);
+    this.#player.play().catch((error) => {
+      this.#orders.settle("play");
+      // Anything else: a later order overtook this one.
+      if (error?.name === "NotAllowedError") this.#blocked();
+    });
+  }
+
+  #blocked() {
+    if (this.#isBlocked) return;
+    this.#isBlocked = true;
+    this.#cancelAppointment();
+    this.#emit("blocked");
+    this.#emit("change");
+  }
+
+  #setRate(/** @type {number} */ rate) {
+    this.#rate = rate;
+    if ("playbackRate" in this.#player && this.#player.playbackRate !== rate) this.#player.playbackRate = rate;
+    if (rate === 1) this.#controller.straightened();
+  }
+
+  #straighten() {
+    if (this.#rate === 1) return;
+    this.#controller.writes += 1;
+    this.#setRate(1);
+  }
+
+  #cancelAppointment() {
+    if (this.#appointment !== null) clearTimeout(this.#appointment);
+    this.#appointment = null;
+    this.#landing = null;
+  }
+
+  // ---- What the player says ----------------------------------------------------------------------------------------
+
+  #ready() {
+    if (this.#isReady) return;
+    this.#isReady = true;
+    this.#isSilent = false;
+    this.#controller.becameReady((this.#localNow() - this.#mountedAt) / 1000);
+    this.#emit("change");
+    this.#obey();
+  }
+
+  #ended() {
+    this.#hasEnded = true;
+    this.#emit("change");
+  }
+
+  /** @param {"play" | "pause" | "seek"} kind */
+  #moved(kind) {
+    const now = this.#localNow();
+    if (this.#orders.isAnswer(kind, now)) {
+      if (kind === "seek" && this.#landing && !this.#player.seeking) this.#land();
+      return;
+    }
+    if (!this.#isReady || !this.#playback || this.#isAway || !this.#isVisible()) return;
+    const { currentTime, duration, stalled } = this.#player;
+    const { is_playing } = this.#playback;
+    if (!this.#isDetached) {
+      // What the room says anyway is nobody's wish.
+      if (kind === "play" && is_playing) return;
+      if (kind === "pause" && !is_playing) return;
+      if (kind === "seek" && Math.abs(this.error) < AGREES_S) return;
+    }
+    // At its end a player pauses by itself, and one that has nothing to show may.
+    if (kind === "pause" && (isOver(currentTime + END_S, duration) || stalled)) return;
+    this.dispatchEvent(new CustomEvent("act", { detail: { kind, seconds: currentTime } }));
+  }
+
+  #speedChanged() {
+    const { playbackRate } = this.#player;
+    if (playbackRate === undefined || Math.abs(playbackRate - this.#rate) < 1e-3 || this.#isDetached) return;
+    // A room has no speed of its own.
+    this.#rate = 1;
+    this.#controller.straightened();
+    this.#player.playbackRate = 1;
+    this.#emit("speed");
+  }
+
+  #isClaimed() { return this.#localNow() < this.#claimUntil; }
+
+  #agrees() {
+    const { is_playing } = /** @type {Playback} */ (this.#playback);
+    return is_playing === !this.#player.paused && Math.abs(this.error) < AGREES_S * 2;
+  }
+
+  #isHungry() {
+    const { seeking, stalled } = this.#player;
+    return stalled === true || (seeking === true && this.#limits.control === "commands");
+  }
+
+  /** @param {number} now */
+  #watchHunger(now) {
+    const wants = this.#playback?.is_playing || this.isHolding;
+    if (!wants || !this.#isHungry()) {
+      this.#hungrySince = null;
+      if (!this.#isStarving) return;
+      this.#isStarving = false;
+      this.#emit("fed");
+      this.#emit("change");
+      return;
+    }
+    this.#hungrySince ??= now;
+    if (this.#isStarving || now - this.#hungrySince < STARVING_MS) return;
+    this.#isStarving = true;
+    this.#emit("starving");
+    this.#emit("change");
+  }
+
+  /** @param {number} now */
+  #watchSilence(now) {
+    if (this.#isReady || this.#isSilent || now - this.#mountedAt < SILENT_MS) return;
+    this.#isSilent = true;
+    this.#emit("silent");
+  }
+
+  /** @param {number} now */
+  #watchAgreement(now) {
+    const agrees = this.#playback?.is_playing === !this.#player.paused && !this.#player.seeking;
+    this.#agreesSince = agrees ? Math.min(this.#agreesSince, now) : Infinity;
+    if (now - this.#agreesSince > SETTLED_MS) this.#orders.clear();
+  }
+
+  #emit(/** @type {string} */ type) {
+    this.dispatchEvent(new Event(type));
+  }
+}

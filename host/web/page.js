@@ -1,0 +1,73 @@
+// What both pages need of the document and of this browser.
+
+/** @param {string} id */
+export const $ = (id) => document.getElementById(id);
+
+/** What this browser keeps; without storage nothing is kept, and nothing breaks. */
+export const kept = {
+  read(name, fallback = null) {
+    try {
+      return JSON.parse(localStorage.getItem(`streamit.${name}`)) ?? fallback;
+    } catch {
+      return fallback;
+    }
+  },
+  write(name, value) {
+    try {
+      if (value === null) localStorage.removeItem(`streamit.${name}`);
+      else localStorage.setItem(`streamit.${name}`, JSON.stringify(value));
+    } catch {
+      // It cannot be kept.
+    }
+  },
+};
+
+/** What this tab keeps over a reload. */
+export const keptHere = {
+  read(name) {
+    try {
+      return sessionStorage.getItem(`streamit.${name}`);
+    } catch {
+      return null;
+    }
+  },
+  write(name, value) {
+    try {
+      if (value === null) sessionStorage.removeItem(`streamit.${name}`);
+      else sessionStorage.setItem(`streamit.${name}`, value);
+    } catch {
+      // It cannot be kept.
+    }
+  },
+};
+
+export function clockText(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const two = (n) => String(n).padStart(2, "0");
+  return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
+}
+
+/** The same for those who hear it. */
+export function spokenTime(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const parts = [[Math.floor(whole / 3600), "hour"], [Math.floor(whole / 60) % 60, "minute"], [whole % 60, "second"]];
+  const said = parts.filter(([n]) => n > 0).map(([n, unit]) => `${n} ${unit}${n === 1 ? "" : "s"}`);
+  return said.join(" ") || "the start";
+}
+
+/**
+ * Text a person typed, as the server counts it: whole characters, at most `most` of them. Half a character (a lone
+ * surrogate) is none.
+ */
+export function typed(text, most) {
+  const whole = text.toWellFormed().trim();
+  return { text: whole, isTooLong: [...whole].length > most };
+}
+
+/** The code in what somebody typed or pasted: a code, or a room's whole address. */
+export function codeIn(text) {
+  const trimmed = text.trim();
+  const path = trimmed.match(/\/r\/([^/?#\s]+)/);
+  return decodeURIComponent(path ? path[1] : trimmed).toUpperCase();
+}

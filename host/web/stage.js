@@ -1,0 +1,156 @@
+// The player in the page: brings the one that the room's provider has, holds it to the room, and keeps what belongs to
+// this browser (how loud it is, what this device takes to start and to seek).
+import { request } from "/assets/api.js";
+import { $, kept } from "/assets/page.js";
+import { cover, say } from "/assets/notices.js";
+import { chosenParams, showParams } from "/assets/params.js";
+import { Follower, localMs, noCosts, positionAt } from "/client/v1.js";
+
+const SOURCE_RETRY_MS = [1000, 2000, 5000, 15_000, 60_000];
+
+/** What a device takes may have changed with the browser: then it is learned anew. */
+const BROWSER = navigator.userAgent;
+
+const costsName = (provider) => `costs.${provider}`;
+
+function keptCosts(provider) {
+  const { browser, ...costs } = kept.read(costsName(provider), {});
+  return browser === BROWSER ? { ...noCosts(), ...costs } : noCosts();
+}
+
+/**
+ * Events: `ready` (a player is up), `act`, `blocked`, `speed`, `starving`, `fed`, `change` (the follower's, see there).
+ */
+export class Stage extends EventTarget {
+  #code;
+  #connection;
+  #attempt = 0;
+  #isInteractive = false;
+  #offset = 0;
+  #isMuted = false;
+  source = null;
+  player = null;
+  follower = null;
+  manifest = null;
+
+  /** @param {string} code the room's */
+  constructor(code) {
+    super();
+    this.#code = code;
+    addEventListener("pagehide", () => this.#keepCosts());
+  }
+
+  /** Whose room and whose clock it is. */
+  use(connection, { isInteractive }) {
+    this.#connection = connection;
+    this.#isInteractive = isInteractive;
+  }
+
+  /** How far ahead of the room to be, in seconds. */
+  set offset(seconds) {
+    this.#offset = seconds;
+    if (this.follower) this.follower.offset = seconds;
+  }
+
+  /** Brings the player of this source, and tries until it is there or another one is asked for. */
+  async show(source) {
+    this.clear();
+    const attempt = ++this.#attempt;
+    const isCurrent = () => attempt === this.#attempt;
+    this.source = source;
+    cover("Loading the player…");
+    for (let tries = 0; isCurrent(); tries += 1) {
+      try {
+        const [room, manifest] = await Promise.all([
+          request("GET", `/rooms/${encodeURIComponent(this.#code)}`),
+          request("GET", `/providers/${encodeURIComponent(source.provider)}`),
+        ]);
+        if (!isCurrent()) return;
+        if (!room.embed_url) throw new Error(room.source_error ?? "The provider is not ready.");
+        const bridge = await import(manifest.bridge_url);
+        if (!isCurrent()) return;
+        this.#mount(room.embed_url, manifest, bridge.default);
+        return;
+      } catch (error) {
+        if (!isCurrent()) return;
+        cover(`${sentence(error.message)} Trying again…`);
+        await new Promise((resolve) => { setTimeout(resolve, SOURCE_RETRY_MS[Math.min(tries, SOURCE_RETRY_MS.length - 1)]); });
+      }
+    }
+  }
+
+  clear() {
+    this.#attempt += 1;
+    this.#keepCosts();
+    this.follower?.stop();
+    try {
+      this.player?.destroy();
+    } catch (error) {
+      console.warn("the bridge could not take its player away", error);
+    }
+    this.source = this.player = this.follower = this.manifest = null;
+    $("stage").replaceChildren();
+    for (const topic of ["player", "speed", "sync"]) say(topic);
+  }
+
+  #mount(url, manifest, mountBridge) {
+    cover(null);
+    const connection = this.#connection;
+    const { playback } = connection.state;
+    const player = mountBridge($("stage"), {
+      url,
+      startAt: positionAt(playback, connection.now()),
+      autoplay: playback.is_playing,
+      params: chosenParams(manifest, this.source),
+      player: manifest.player,
+      interactive: this.#isInteractive,
+    });
+    const follower = new Follower(player, {
+      serverNow: () => connection.now(),
+      localNow: localMs,
+      limits: manifest.player,
+      costs: keptCosts(manifest.id),
+      isVisible: () => document.visibilityState === "visible" || document.pictureInPictureElement !== null,
+    });
+    follower.offset = this.#offset;
+    Object.assign(this, { player, follower, manifest });
+    for (const type of ["act", "blocked", "speed", "starving", "fed", "change"]) {
+      follower.addEventListener(type, (event) => this.dispatchEvent(new CustomEvent(type, { detail: event.detail })));
+    }
+    follower.addEventListener("silent", () => {
+      say("player", "The player has not answered for 20 seconds. Its site may be down or blocked here; the room goes on, and the host can put on something else.");
+    });
+    player.addEventListener("error", ({ detail }) => {
+      say("player", `The player says: ${detail ?? "it cannot play this"}. The room goes on, and the host can put on something else.`);
+    });
+    for (const type of ["ready", "timeupdate"]) player.addEventListener(type, () => say("player"), { once: type === "ready" });
+    player.addEventListener("ready", () => {
+      this.#restoreVolume();
+      this.dispatchEvent(new Event("ready"));
+    });
+    player.addEventListener("volumechange", () => this.#keepVolume());
+    showParams(manifest, this.source, () => this.show(this.source));
+    follower.apply(playback);
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** The next film is as loud as the last; a page begins with sound. */
+  #restoreVolume() {
+    const { player } = this;
+    const volume = kept.read("volume");
+    if (typeof volume === "number" && "volume" in player && player.volume !== volume) player.volume = volume;
+    if (this.#isMuted && "muted" in player) player.muted = true;
+  }
+
+  #keepVolume() {
+    const { volume, muted } = this.player ?? {};
+    if (typeof muted === "boolean") this.#isMuted = muted;
+    if (typeof volume === "number") kept.write("volume", volume);
+  }
+
+  #keepCosts() {
+    if (this.follower) kept.write(costsName(this.manifest.id), { ...this.follower.controller.costs, browser: BROWSER });
+  }
+}
+
+export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/[.…]?$/, ".")}`;

@@ -1,0 +1,110 @@
+// The host's controls: play, pause, and the position. They ask; what is shown is what the room says.
+import { $, clockText, spokenTime } from "/assets/page.js";
+import { isOver } from "/client/v1.js";
+
+/** One press of a button, and one of an arrow key. */
+const STEP_S = 10;
+const KEY_STEP_S = 5;
+
+/** A position that is dragged, or a key that is held, is told to the room at most this often. */
+const SEEK_EVERY_MS = 300;
+
+/**
+ * Tells the newest of many wishes, at once and then at most every so often.
+ * @param {(seconds: number) => void} tell
+ */
+export class Newest {
+  #tell;
+  #waiting = null;
+  #timer = null;
+
+  constructor(tell) {
+    this.#tell = tell;
+  }
+
+  wish(seconds) {
+    if (this.#timer) {
+      this.#waiting = seconds;
+      return;
+    }
+    this.#tell(seconds);
+    this.#timer = setTimeout(() => this.#next(), SEEK_EVERY_MS);
+  }
+
+  #next() {
+    this.#timer = null;
+    const seconds = this.#waiting;
+    this.#waiting = null;
+    if (seconds !== null) this.wish(seconds);
+  }
+}
+
+/** Events: `order` (detail: a PLAY, PAUSE or SEEK for the room). */
+export class Transport extends EventTarget {
+  /** Where a hand or a key is at this moment, before the room has followed. */
+  #held = null;
+  #releasing = null;
+  #seeks = new Newest((seconds) => this.#order({ type: "SEEK", position_ms: Math.round(seconds * 1000) }));
+  #view = { isPlaying: false, seconds: 0, duration: NaN, canSeek: true };
+
+  constructor() {
+    super();
+    $("play").addEventListener("click", () => this.#toggle());
+    $("back").addEventListener("click", () => this.#step(-STEP_S));
+    $("forward").addEventListener("click", () => this.#step(STEP_S));
+    const bar = $("position");
+    bar.addEventListener("input", () => this.#hold(Number(bar.value)));
+    bar.addEventListener("keydown", (event) => {
+      const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -6, PageUp: 6 };
+      if (!(event.key in steps)) return;
+      event.preventDefault();
+      this.#step(steps[event.key] * KEY_STEP_S);
+    });
+  }
+
+  show(view) {
+    this.#view = view;
+    const { isPlaying, seconds, duration, canSeek } = view;
+    const hasEnd = Number.isFinite(duration) && duration > 0;
+    const label = isPlaying && !isOver(seconds, duration) ? "Pause" : "Play";
+    if ($("play").textContent !== label) $("play").textContent = label;
+    for (const id of ["back", "forward"]) $(id).hidden = !canSeek;
+    // Without an end there is no bar that would be true.
+    $("position").hidden = !canSeek || !hasEnd;
+    const shown = this.#held ?? (hasEnd ? Math.min(seconds, duration) : seconds);
+    if (hasEnd) {
+      $("position").max = duration;
+      $("position").value = shown;
+      $("position").setAttribute("aria-valuetext", `${spokenTime(shown)} of ${spokenTime(duration)}`);
+    }
+    const ended = isOver(seconds, duration) ? " · ended" : "";
+    const text = hasEnd ? `${clockText(shown)} / ${clockText(duration)}${ended}` : clockText(shown);
+    if ($("time").textContent !== text) $("time").textContent = text;
+  }
+
+  #toggle() {
+    const { isPlaying, seconds, duration } = this.#view;
+    // What has ended is begun again.
+    if (isOver(seconds, duration)) this.#order({ type: "PLAY", position_ms: 0 });
+    else this.#order({ type: isPlaying ? "PAUSE" : "PLAY" });
+  }
+
+  #step(by) {
+    const { seconds, duration } = this.#view;
+    const end = Number.isFinite(duration) && duration > 0 ? duration : Infinity;
+    this.#hold(Math.min(Math.max(0, (this.#held ?? seconds) + by), end));
+  }
+
+  /** The hand's position is shown until the room has had time to follow. */
+  #hold(seconds) {
+    this.#held = seconds;
+    this.#seeks.wish(seconds);
+    clearTimeout(this.#releasing);
+    this.#releasing = setTimeout(() => { this.#held = null; }, 3 * SEEK_EVERY_MS);
+    this.show(this.#view);
+  }
+
+  #order(message) {
+    this.dispatchEvent(new CustomEvent("order", { detail: message }));
+  }
+}

@@ -1,0 +1,673 @@
+//! Whatever happens to a page, to its line, its clock and its player: everyone is where the room is, nobody is moved by what
+//! nobody wished, and whoever is out is told.
+
+use std::{fs, time::Duration};
+
+use serde_json::{Value, json};
+use streamit_test_servers::Proxy;
+
+use crate::harness::{
+    App, Member, PATIENCE, Room,
+    browser::{Browser, Window},
+    clock, until,
+};
+
+const VIDEO: &str = "document.querySelector('#stage video')";
+
+/// Counts what a page does to its player and says to the room.
+const COUNTED: &str = r#"
+  window.counted = { seeks: [], rates: [], sent: [] };
+  for (const [name, list] of [["currentTime", counted.seeks], ["playbackRate", counted.rates]]) {
+    const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, name);
+    Object.defineProperty(HTMLMediaElement.prototype, name, { get, set(value) { list.push(value); set.call(this, value); } });
+  }
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    const { type } = JSON.parse(text);
+    if (type !== "PING") counted.sent.push(type);
+    return send.call(this, text);
+  };
+"#;
+
+/// A room, its host in a browser of their own, and whoever joins.
+struct Scene {
+    app: App,
+    browser: Browser,
+    room: Room,
+}
+
+impl Scene {
+    async fn new() -> Scene {
+        Scene::with(&[]).await
+    }
+
+    async fn with(flags: &[&str]) -> Scene {
+        let app = App::start().await;
+        let room = app.room().await;
+        Scene { app, browser: Browser::with_flags(flags), room }
+    }
+
+    fn link(&self, url: &str) -> String {
+        format!("{url}/r/{}", self.room.code)
+    }
+
+    fn host_link(&self, url: &str) -> String {
+        format!("{}#key={}", self.link(url), self.room.key)
+    }
+
+    async fn window(&self) -> Window {
+        let window = self.browser.window().await;
+        window.before_pages(COUNTED).await;
+        window
+    }
+
+    /// The host's window, joined and with its player up.
+    async fn host(&self) -> Window {
+        let window = self.window().await;
+        window.goto(&self.host_link(&self.app.url)).await;
+        joined(&window).await;
+        window
+    }
+
+    async fn viewer(&self) -> Window {
+        self.viewer_at(&self.app.url).await
+    }
+
+    async fn viewer_at(&self, url: &str) -> Window {
+        let window = self.window().await;
+        window.goto(&self.link(url)).await;
+        joined(&window).await;
+        window
+    }
+
+    /// What the room says at this moment, in seconds.
+    async fn position(&self) -> f64 {
+        let playback = self.app.view(&self.room).await["playback"].clone();
+        let number = |key: &str| playback[key].as_f64().unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as f64;
+        let ran = if playback["is_playing"] == true { (now - number("at_ms")).max(0.0) } else { 0.0 };
+        (number("position_ms") + ran) / 1000.0
+    }
+
+    /// Waits until a window's player is where the room is.
+    async fn is_in_place(&self, window: &Window) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let (room, shown) = (self.position().await, window.eval(&format!("{VIDEO}.currentTime")).await);
+            let is_playing = self.app.view(&self.room).await["playback"]["is_playing"].clone();
+            let paused = window.eval(&format!("{VIDEO}.paused")).await;
+            if (room - shown.as_f64().unwrap()).abs() < 0.3 && is_playing != paused {
+                return;
+            }
+            if tokio::time::Instant::now() > deadline {
+                let page = window.eval("[document.visibilityState, document.body.innerText, counted]").await;
+                panic!("the room is at {room}, the player at {shown}, paused: {paused}; {page}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn viewers(&self) -> Value {
+        self.app.view(&self.room).await["presence"]["viewers"].clone()
+    }
+}
+
+async fn joined(window: &Window) {
+    window.join().await;
+    window.until(&format!("{VIDEO}?.readyState >= 2")).await;
+}
+
+async fn sent(window: &Window) -> Value {
+    window.eval("counted.sent").await
+}
+
+async fn plays(window: &Window) {
+    window.until(&format!("!{VIDEO}.paused && !{VIDEO}.seeking && {VIDEO}.currentTime > 0.3")).await;
+}
+
+async fn notice_says(window: &Window, words: &str) {
+    window.until(&format!("document.querySelector('#notice').textContent.includes({})", json!(words))).await;
+}
+
+async fn close<const N: usize>(windows: [Window; N]) {
+    for window in windows {
+        window.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_joiner_over_a_slow_line_is_attached_with_one_seek_and_says_nothing() {
+    let scene = Scene::new().await;
+    let mut ann = scene.app.host(&scene.room).await;
+    ann.send(json!({ "type": "PLAY", "position_ms": 5_000 })).await;
+    for delay_ms in [0, 80, 300] {
+        let line = Proxy::to(&[scene.app.url.strip_prefix("http://").unwrap()]);
+        line.delay(Duration::from_millis(delay_ms));
+        line.throttle(Some(700_000));
+        let ben = scene.viewer_at(&format!("http://{}", line.address())).await;
+        plays(&ben).await;
+        scene.is_in_place(&ben).await;
+        assert_eq!(ben.eval("document.querySelector('#away').hidden").await, true, "{delay_ms} ms");
+        assert_eq!(ben.eval("counted.seeks.length").await, 1, "{delay_ms} ms");
+        assert_eq!(sent(&ben).await, json!(["HELLO"]), "{delay_ms} ms");
+        ben.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_who_reloads_or_opens_another_tab_gives_no_order() {
+    let scene = Scene::new().await;
+    let ann = scene.host().await;
+    ann.click("#play").await;
+    plays(&ann).await;
+    ann.click("#forward").await;
+    ann.until(&format!("!{VIDEO}.paused && {VIDEO}.currentTime > 10")).await;
+    let applied = scene.app.metric("streamit_commands_applied_total").await;
+    for is_playing in [true, false] {
+        if !is_playing {
+            ann.click("#play").await;
+            ann.until(&format!("{VIDEO}.paused")).await;
+        }
+        let orders = scene.app.metric("streamit_commands_applied_total").await;
+        // Nobody has to press Join again.
+        ann.0.refresh().await.unwrap();
+        ann.until(&format!("{VIDEO}?.readyState >= 2 && {VIDEO}.paused === {}", !is_playing)).await;
+        ann.until("document.querySelector('#role').textContent.includes('You control')").await;
+        scene.is_in_place(&ann).await;
+        assert_eq!(sent(&ann).await, json!(["HELLO"]));
+        // A second tab of the same host, over a line on which the file is slow to come.
+        let line = Proxy::to(&[scene.app.url.strip_prefix("http://").unwrap()]);
+        line.throttle(Some(300_000));
+        let tab = scene.window().await;
+        tab.goto(&scene.host_link(&format!("http://{}", line.address()))).await;
+        joined(&tab).await;
+        scene.is_in_place(&tab).await;
+        assert_eq!(sent(&tab).await, json!(["HELLO"]));
+        tab.close().await;
+        assert_eq!(scene.app.metric("streamit_commands_applied_total").await, orders);
+    }
+    assert!(scene.app.metric("streamit_commands_applied_total").await > applied, "pausing was one");
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_killed_and_starts_again_moves_nobody() {
+    let mut scene = Scene::new().await;
+    let ann = scene.host().await;
+    let ben = scene.viewer().await;
+    ann.click("#play").await;
+    for window in [&ann, &ben] {
+        plays(window).await;
+    }
+    // A film that was never sought; one that was; one that is paused.
+    for step in ["as it is", "#forward", "#play"] {
+        if step != "as it is" {
+            ann.click(step).await;
+        }
+        let is_paused = step == "#play";
+        ben.until(&format!("{VIDEO}.paused === {is_paused} && !{VIDEO}.seeking")).await;
+        scene.is_in_place(&ben).await;
+        let before = scene.position().await;
+        scene.app.restart_in_place().await;
+        for window in [&ann, &ben] {
+            window.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+        }
+        let is_back = async || {
+            let playback = scene.app.view(&scene.room).await["playback"].clone();
+            playback["is_playing"] == !is_paused && scene.position().await >= before - 0.01
+        };
+        until(is_back).await;
+        let label = if is_paused { "Play" } else { "Pause" };
+        for window in [&ann, &ben] {
+            window.until(&format!("document.querySelector('#play').textContent === '{label}'")).await;
+            scene.is_in_place(window).await;
+        }
+        if is_paused {
+            assert!((scene.position().await - before).abs() < 0.01, "paused where it was");
+        }
+        assert_eq!(
+            ann.eval("counted.sent.filter((type) => type !== 'HELLO').length").await.as_u64().unwrap(),
+            match step {
+                "as it is" => 1,
+                "#forward" => 2,
+                _ => 3,
+            },
+            "nothing was said on the return but HELLO"
+        );
+    }
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_file_stops_holds_the_room_once_and_plays_on_once() {
+    let mut scene = Scene::new().await;
+    // Only the file comes over this line, and hardly faster than it is shown: it is never far ahead.
+    let line = Proxy::to(&[scene.app.url.strip_prefix("http://").unwrap()]);
+    scene.app.write_config(&format!("[providers.mp4]\nconfig = {{ base_url = \"http://{}/media/\" }}", line.address()));
+    scene.app.restart_in_place().await;
+    line.throttle(Some(12_000));
+    let mut ben = scene.app.viewer(&scene.room).await;
+    let ann = scene.host().await;
+    ann.click("#play").await;
+    plays(&ann).await;
+    ann.until(&format!("{VIDEO}.currentTime > 3")).await;
+
+    line.silence(true);
+    let held = ben.sees(|state| state["playback"]["hold"] == "buffering").await;
+    assert_eq!(held["playback"]["is_playing"], false);
+    notice_says(&ann, "the room waits for it").await;
+    let (_, heard) = ben.ping().await;
+    assert_eq!(heard, Vec::<Value>::new(), "it stays held");
+    line.throttle(None);
+    line.silence(false);
+    let on = ben.sees(|state| state["playback"]["is_playing"] == true).await;
+    assert_eq!(on["playback"]["hold"], Value::Null);
+    assert_eq!(on["playback"]["position_ms"], held["playback"]["position_ms"], "nobody jumps back");
+    plays(&ann).await;
+    scene.is_in_place(&ann).await;
+    assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY", "PAUSE", "PLAY"]), "one hold, one resume");
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_dead_and_looks_open_is_found_out_for_host_and_viewer() {
+    let scene = Scene::new().await;
+    let address = scene.app.url.strip_prefix("http://").unwrap().to_owned();
+    let (anns, bens) = (Proxy::to(&[&address]), Proxy::to(&[&address]));
+    let ann = scene.window().await;
+    ann.goto(&scene.host_link(&format!("http://{}", anns.address()))).await;
+    joined(&ann).await;
+    let ben = scene.viewer_at(&format!("http://{}", bens.address())).await;
+    ann.click("#play").await;
+    for window in [&ann, &ben] {
+        plays(window).await;
+    }
+
+    // The viewer's: what happens meanwhile is caught up with, and they are one member, not two.
+    bens.silence(true);
+    ann.click("#forward").await;
+    ann.until(&format!("{VIDEO}.currentTime > 10")).await;
+    ben.run("dispatchEvent(new Event('online')); return 0;").await;
+    ben.until("document.querySelector('#connection').dataset.status !== 'connected'").await;
+    bens.silence(false);
+    ben.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+    scene.is_in_place(&ben).await;
+    until(async || scene.viewers().await == 2).await;
+
+    // The host's: an order that nobody can have heard is said to be in doubt.
+    anns.silence(true);
+    ann.click("#play").await;
+    notice_says(&ann, "The line was dead").await;
+    anns.silence(false);
+    ann.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+    for window in [&ann, &ben] {
+        scene.is_in_place(window).await;
+    }
+    assert_eq!(ben.eval("document.querySelector('#away').hidden").await, true);
+    until(async || scene.viewers().await == 2).await;
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_was_frozen_is_where_the_room_is_and_nobody_was_moved() {
+    let scene = Scene::new().await;
+    let ann = scene.host().await;
+    let ben = scene.viewer().await;
+    ann.click("#play").await;
+    for window in [&ann, &ben] {
+        plays(window).await;
+    }
+    for window in [&ben, &ann] {
+        // What a browser does to a tab that it freezes: it says so, and pauses the player. (A headless one that is told to
+        // freeze never shows its page again.)
+        window.run(&format!("document.dispatchEvent(new Event('freeze')); {VIDEO}.pause(); return 0;")).await;
+        let before = scene.position().await;
+        until(async || scene.position().await > before + 3.0).await;
+        assert_eq!(window.eval(&format!("{VIDEO}.paused")).await, true, "frozen");
+        window.run("document.dispatchEvent(new Event('resume')); return 0;").await;
+        scene.is_in_place(window).await;
+        assert_eq!(window.eval("document.querySelector('#away').hidden").await, true);
+    }
+    assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY"]));
+    assert_eq!(sent(&ben).await, json!(["HELLO"]));
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_by_a_link_has_left_and_comes_back_with_hello_alone() {
+    let scene = Scene::with(&["--enable-features=BackForwardCache"]).await;
+    let ann = scene.host().await;
+    let ben = scene.viewer().await;
+    ann.click("#play").await;
+    for window in [&ann, &ben] {
+        plays(window).await;
+    }
+    for (window, others) in [(&ben, 1), (&ann, 1)] {
+        window.eval("(window.wasHere = true)").await;
+        window.goto(&format!("{}/", scene.app.url)).await;
+        until(async || scene.viewers().await == others).await;
+        window.0.back().await.unwrap();
+        until(async || scene.viewers().await == 2).await;
+        window.until(&format!("{VIDEO}?.readyState >= 2")).await;
+        scene.is_in_place(window).await;
+        assert_eq!(window.eval("document.querySelector('#away').hidden").await, true);
+    }
+    let said = sent(&ann).await;
+    let orders: Vec<&Value> = said.as_array().unwrap().iter().filter(|kind| **kind != "HELLO").collect();
+    assert!(orders.is_empty() || orders == [&json!("PLAY")], "{said}");
+    println!("from the back-forward cache: {}", ann.eval("window.wasHere === true").await);
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_wants_a_click_is_asked_once_and_starts_where_the_room_is() {
+    let scene = Scene::with(&["--autoplay-policy=user-gesture-required"]).await;
+    let mut ann = scene.app.host(&scene.room).await;
+    ann.send(json!({ "type": "PLAY", "position_ms": 10_000 })).await;
+    for button in ["#sound", "#muted"] {
+        let ben = scene.viewer().await;
+        plays(&ben).await;
+        // Who was in comes back in; but this browser has not seen a click on this page.
+        ben.0.refresh().await.unwrap();
+        ben.until("!document.querySelector('#unblock').hidden").await;
+        let seeks = ben.eval("counted.seeks.length").await;
+        let before = scene.position().await;
+        until(async || scene.position().await > before + 2.0).await;
+        assert_eq!(ben.eval("counted.seeks.length").await, seeks, "it is not sought while it waits");
+        ben.click(button).await;
+        scene.is_in_place(&ben).await;
+        assert_eq!(ben.eval(&format!("{VIDEO}.muted")).await, button == "#muted");
+        assert_eq!(ben.eval("document.querySelector('#cover').hidden").await, true);
+        ben.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_video_moves_nobody_and_play_begins_anew_for_all() {
+    let scene = Scene::new().await;
+    let ann = scene.host().await;
+    let ben = scene.viewer().await;
+    ann.run(&format!("document.querySelector('#position').value = 117; document.querySelector('#position').dispatchEvent(new Event('input')); return 0;")).await;
+    ann.until(&format!("Math.abs({VIDEO}.currentTime - 117) < 0.1")).await;
+    ann.click("#play").await;
+    plays(&ben).await;
+    let seeks = ben.eval("counted.seeks.length").await;
+    for window in [&ann, &ben] {
+        window.until(&format!("{VIDEO}.ended && document.querySelector('#time').textContent.includes('ended')")).await;
+    }
+    assert_eq!(ben.eval("counted.seeks.length").await, seeks, "no seek near the end");
+    // What REST says does not run on past the film.
+    until(async || scene.app.view(&scene.room).await["playback"]["is_playing"] == false).await;
+    assert!((scene.position().await - 120.0).abs() < 0.5, "{}", scene.position().await);
+    let late = scene.viewer().await;
+    late.until("document.querySelector('#time').textContent.includes('ended')").await;
+    late.until(&format!("{VIDEO}.currentTime > 119 && ({VIDEO}.paused || {VIDEO}.ended)")).await;
+
+    assert_eq!(ann.eval("document.querySelector('#play').textContent").await, "Play");
+    ann.click("#play").await;
+    for window in [&ann, &ben, &late] {
+        window.until(&format!("!{VIDEO}.paused && {VIDEO}.currentTime < 20")).await;
+    }
+    close([ann, ben, late]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_video_that_is_shorter_than_the_rooms_position_shows_its_end() {
+    let scene = Scene::new().await;
+    let mut ann = scene.app.host(&scene.room).await;
+    ann.send(json!({ "type": "PLAY", "position_ms": 5_000_000 })).await;
+    let ben = scene.viewer().await;
+    ben.until("document.querySelector('#time').textContent.includes('ended')").await;
+    assert_eq!(ben.eval("counted.seeks.length <= 1").await, true);
+    assert_eq!(sent(&ben).await, json!(["HELLO"]));
+    ben.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_with_a_wrong_clock_and_one_that_is_set_are_in_sync_all_the_same() {
+    let scene = Scene::new().await;
+    let mut ann = scene.app.host(&scene.room).await;
+    ann.send(json!({ "type": "PLAY", "position_ms": 10_000 })).await;
+    let ben = scene.window().await;
+    // An hour off; and later set by thirty seconds while the film plays.
+    ben.before_pages(
+        "window.off = 3600e3;
+         const { timeOrigin } = performance;
+         Object.defineProperty(performance, 'timeOrigin', { get: () => timeOrigin + 3600e3 });
+         const real = Date.now;
+         Date.now = () => real() + window.off;",
+    )
+    .await;
+    ben.goto(&scene.link(&scene.app.url)).await;
+    joined(&ben).await;
+    scene.is_in_place(&ben).await;
+    let seeks = ben.eval("counted.seeks.length").await;
+    for step in ["30e3", "-30e3"] {
+        ben.run(&format!("window.off += {step}; return 0;")).await;
+        let before = scene.position().await;
+        until(async || scene.position().await > before + 2.0).await;
+        scene.is_in_place(&ben).await;
+    }
+    assert_eq!(ben.eval("counted.seeks.length").await, seeks, "a clock that is set moves nobody");
+    ben.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_speed_chosen_in_the_players_menu_is_put_back_with_a_word() {
+    let scene = Scene::new().await;
+    let ann = scene.host().await;
+    ann.click("#play").await;
+    plays(&ann).await;
+    ann.run(&format!("{VIDEO}.playbackRate = 2; return 0;")).await;
+    notice_says(&ann, "one speed for all").await;
+    ann.until(&format!("Math.abs({VIDEO}.playbackRate - 1) < 0.1")).await;
+    scene.is_in_place(&ann).await;
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_film_ten_times_in_a_row_leaves_one_player_in_place() {
+    let scene = Scene::new().await;
+    let ann = scene.host().await;
+    let ben = scene.viewer().await;
+    let path = format!("/api/v1/rooms/{}/source", scene.room.code);
+    for n in 0..10 {
+        let source = if n % 2 == 0 {
+            json!({ "provider": "vidking", "media_type": "movie", "external_id": "1078605" })
+        } else {
+            clock()
+        };
+        scene.app.request(reqwest::Method::PUT, &path, Some(&scene.room.key), Some(source)).await;
+    }
+    for window in [&ann, &ben] {
+        window
+            .until(&format!("document.querySelectorAll('#stage > *').length === 1 && {VIDEO}?.readyState >= 2"))
+            .await;
+    }
+    ann.click("#play").await;
+    for window in [&ann, &ben] {
+        plays(window).await;
+        scene.is_in_place(window).await;
+    }
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_pauses_is_told_that_they_are_out_and_comes_back_with_play() {
+    let scene = Scene::new().await;
+    let ann = scene.host().await;
+    let ben = scene.viewer().await;
+    ann.click("#play").await;
+    plays(&ben).await;
+    scene.is_in_place(&ben).await;
+    // Two clicks on the picture.
+    ben.run(&format!("{VIDEO}.pause(); return 0;")).await;
+    ben.until("!document.querySelector('#away').hidden").await;
+    ben.screenshot("viewer-away").await;
+    ben.run(&format!("{VIDEO}.play(); return 0;")).await;
+    ben.until("document.querySelector('#away').hidden").await;
+    scene.is_in_place(&ben).await;
+    // A seek takes them out as well, and the button takes them back.
+    ben.run(&format!("{VIDEO}.currentTime = 100; return 0;")).await;
+    ben.until("!document.querySelector('#away').hidden").await;
+    ben.click("#rejoin").await;
+    scene.is_in_place(&ben).await;
+    assert_eq!(sent(&ben).await, json!(["HELLO"]));
+    assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY"]));
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_not_the_rooms_takes_nobodys_good_key_away() {
+    let scene = Scene::new().await;
+    let ann = scene.host().await;
+    // A link that anybody who knows the code can send.
+    ann.goto(&format!("{}#key=wrong", scene.link(&scene.app.url))).await;
+    ann.0.refresh().await.unwrap();
+    notice_says(&ann, "The key in the link is not this room's").await;
+    ann.until("document.querySelector('#role').textContent.includes('You control')").await;
+    // Whoever has no other key watches, and is told why.
+    let ben = scene.window().await;
+    ben.goto(&format!("{}#key=wrong", scene.link(&scene.app.url))).await;
+    ben.join().await;
+    ben.until("document.querySelector('#role').textContent.includes('The host controls')").await;
+    ben.until(&format!("{VIDEO}?.readyState >= 2")).await;
+    notice_says(&ben, "You are watching as a guest").await;
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bar_that_is_dragged_or_a_key_that_is_held_is_a_handful_of_orders() {
+    let scene = Scene::new().await;
+    let ann = scene.host().await;
+    let mut ben = scene.app.viewer(&scene.room).await;
+    ann.run(
+        "const bar = document.querySelector('#position');
+         for (let n = 0; n < 150; n += 1) {
+           bar.dispatchEvent(new KeyboardEvent('keydown', { key: n < 140 ? 'ArrowRight' : 'ArrowLeft', bubbles: true, cancelable: true }));
+           await new Promise((resolve) => setTimeout(resolve, 10));
+         }
+         return 0;",
+    )
+    .await;
+    // 140 presses of five seconds lead to the end of the clip, ten back from there.
+    ben.sees(|state| (69_000..71_000).contains(&state["playback"]["position_ms"].as_i64().unwrap())).await;
+    let orders = ann.eval("counted.sent.filter((type) => type === 'SEEK').length").await;
+    assert!(orders.as_u64().unwrap() <= 12, "{orders} orders");
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_without_a_length_shows_no_bar_and_says_no_null() {
+    let scene = Scene::new().await;
+    // The length is one element of the file's head: made a void, it is as if it had been piped.
+    let mut clip = fs::read(scene.app.path("media/clock.webm")).unwrap();
+    let at = clip.windows(3).position(|bytes| bytes == [0x44, 0x89, 0x88]).unwrap();
+    clip[at..at + 2].copy_from_slice(&[0xec, 0x89]);
+    fs::write(scene.app.path("media/endless.webm"), clip).unwrap();
+    let path = format!("/api/v1/rooms/{}/source", scene.room.code);
+    let source = json!({ "provider": "mp4", "media_type": "movie", "external_id": "endless.webm" });
+    scene.app.request(reqwest::Method::PUT, &path, Some(&scene.room.key), Some(source)).await;
+    let ann = scene.window().await;
+    ann.before_pages(
+        "window.nulls = []; const was = WebSocket.prototype.send;
+         WebSocket.prototype.send = function (text) { if (/null|NaN/.test(text) && !text.includes('HELLO')) nulls.push(text); return was.call(this, text); };",
+    )
+    .await;
+    ann.goto(&scene.host_link(&scene.app.url)).await;
+    joined(&ann).await;
+    let mut ben: Member = scene.app.viewer(&scene.room).await;
+    ann.click("#play").await;
+    plays(&ann).await;
+    assert_eq!(ann.eval(&format!("Number.isFinite({VIDEO}.duration)")).await, false, "it has no length");
+    assert_eq!(ann.eval("document.querySelector('#position').hidden").await, true);
+    ann.run(&format!("{VIDEO}.pause(); return 0;")).await;
+    ben.sees(|state| state["playback"]["is_playing"] == false && state["playback"]["position_ms"] != 0).await;
+    assert_eq!(ann.eval("nulls").await, json!([]));
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_gone_for_a_while_finds_the_room_as_it_was() {
+    let app = App::start().await;
+    let (room, mut ann, mut ben) = app.room_of_two().await;
+    ann.send(json!({ "type": "PAUSE", "position_ms": 42_000 })).await;
+    ben.sees_position(42_000).await;
+    drop(ann);
+    ben.sees(|state| state["presence"]["host"] == "away").await;
+    assert_eq!(ben.sync().await["playback"]["position_ms"], 42_000);
+    // The last one leaves, too; somebody comes back within the grace.
+    drop(ben);
+    until(async || app.view(&room).await["presence"]["viewers"] == 0).await;
+    let ben = app.viewer(&room).await;
+    assert_eq!(
+        (&ben.state["playback"]["position_ms"], &ben.welcome["you"]["role"]),
+        (&json!(42_000), &json!("viewer"))
+    );
+    let ann = app.host(&room).await;
+    assert_eq!((&ann.state["playback"]["position_ms"], &ann.welcome["you"]["role"]), (&json!(42_000), &json!("host")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_names_and_titles_are_counted_alike_and_refused_in_words() {
+    let scene = Scene::new().await;
+    let window = scene.window().await;
+    let name = "document.querySelector('#name')";
+    let try_name = async |text: String| {
+        // A page that is left still hears what it was told; only then is it forgotten who joined.
+        window.goto(&scene.app.url).await;
+        window.run("sessionStorage.clear(); localStorage.clear(); return 0;").await;
+        window.goto(&scene.link(&scene.app.url)).await;
+        window.until("!document.querySelector('#enter').hidden").await;
+        window.run(&format!("{name}.value = {text}; return 0;")).await;
+        window.click("#join").await;
+    };
+    // Forty characters, the last of them outside of the first plane: both sides count it as one.
+    for fine in ["'a'.repeat(39) + '😀'", "'half \\ud83d'", "'\\u202egnp.exe'", "'   '", "''"] {
+        try_name(fine.to_owned()).await;
+        window.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+    }
+    try_name("'a'.repeat(40) + '😀'".to_owned()).await;
+    window.until("document.querySelector('#name-error').textContent === 'A name has at most 40 characters.'").await;
+    // What only the server refuses is said too, not waited for.
+    try_name("'tab\\u0007bell'".to_owned()).await;
+    window.until("document.querySelector('#name-error').textContent.includes('control character')").await;
+    window.until("!document.querySelector('#enter').hidden").await;
+
+    window.goto(&scene.app.url).await;
+    window.until("document.querySelector('select[name=provider]').options.length > 0").await;
+    window.click("button[name=example]").await;
+    window.run("document.querySelector('#title').value = 'b'.repeat(121); return 0;").await;
+    window.click("#submit").await;
+    window
+        .until("document.querySelector('[data-error=title]').textContent === 'A title has at most 120 characters.'")
+        .await;
+    window.run("document.querySelector('#title').value = 'b'.repeat(119) + '😀'; return 0;").await;
+    window.click("#submit").await;
+    window.until("location.pathname.startsWith('/r/')").await;
+    window.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_who_mistype_an_address_get_a_page_and_programs_an_error() {
+    let app = App::start().await;
+    let room = app.room().await;
+    let browser = Browser::start();
+    let window = browser.window().await;
+    window.goto(&format!("{}/r/{}/", app.url, room.code)).await;
+    window
+        .until(&format!("location.pathname === '/r/{}' && !document.querySelector('#enter').hidden", room.code))
+        .await;
+    window.goto(&format!("{}/rooms/typo", app.url)).await;
+    window.until("document.querySelector('h1').textContent === 'Nothing is here.'").await;
+    assert_eq!(app.get("/rooms/typo").await.problem(), "not_found");
+    // A whole link is as good as a code.
+    window.goto(&app.url).await;
+    window.type_into("#code", &format!("{}/r/{}\n", app.url, room.code.to_lowercase())).await;
+    window.until(&format!("location.pathname === '/r/{}'", room.code)).await;
+    // And Back from there is a page that works.
+    window.0.back().await.unwrap();
+    window.until("document.querySelector('select[name=provider]').options.length > 0").await;
+    window.until("!document.querySelector('#submit').disabled").await;
+    window.close().await;
+}

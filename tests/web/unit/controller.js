@@ -1,0 +1,135 @@
+const { Controller, noCosts } = await import("/client/v1.js");
+
+/** A player that does as it is told: `error` seconds behind, stepped ten times a second. */
+class Simulated {
+  constructor(error, { rate = "free", obeys = true, limits, seekMiss = () => 0 } = {}) {
+    Object.assign(this, { error, rate, obeys, seekMiss });
+    this.controller = new Controller(noCosts(), limits);
+    this.speed = 1;
+    this.now = 0;
+    this.seeks = 0;
+  }
+
+  run(seconds, noise = () => 0, drift = 0) {
+    for (let n = 0; n < seconds * 10; n += 1) {
+      this.now += 100;
+      this.error += (drift - (this.speed - 1)) * 0.1;
+      const correction = this.controller.step(this.now, this.error + noise(), this.rate);
+      if (correction?.kind === "bend" && this.obeys) this.speed = correction.rate;
+      if (correction?.kind === "rest") this.speed = 1;
+      if (correction?.kind === "seek") {
+        this.seeks += 1;
+        this.error = this.seekMiss();
+        this.controller.settle(this.now);
+      }
+    }
+    return this;
+  }
+}
+
+test("a player in place is left alone", () => {
+  let n = 0;
+  const player = new Simulated(0.003).run(60, () => ((n += 1) % 2 ? 0.004 : -0.004));
+  equal([player.controller.writes, player.seeks], [0, 0]);
+});
+
+test("a correction is two writes: one to begin it, one to end it", () => {
+  const player = new Simulated(0.05).run(20);
+  equal(player.controller.writes, 2);
+  equal(Math.abs(player.error) < 0.01, true, `${player.error}`);
+  equal(player.speed, 1);
+});
+
+test("either way is mended", () => {
+  for (const error of [-0.3, -0.05, 0.05, 0.3]) {
+    const player = new Simulated(error).run(20);
+    equal(Math.abs(player.error) < 0.01, true, `${error}: ${player.error}`);
+    equal(player.seeks, 0);
+  }
+});
+
+test("nobody hears a small correction in quiet play", () => {
+  const player = new Simulated(0);
+  player.controller.moved("start", 0);
+  player.run(10);
+  player.error = 0.04;
+  player.run(1);
+  equal(Math.abs(player.speed - 1) <= 0.0051 && player.speed !== 1, true, `${player.speed}`);
+});
+
+test("a crystal that runs off by a hundred parts in a million costs at most two writes a minute", () => {
+  const player = new Simulated(0).run(600, () => 0, 100e-6);
+  equal(player.controller.writes <= 20, true, `${player.controller.writes} writes`);
+  equal(Math.abs(player.error) < 0.025, true);
+});
+
+test("beyond a second it is a seek", () => {
+  const player = new Simulated(5).run(5);
+  equal([player.seeks, player.error], [1, 0]);
+});
+
+test("nothing is believed for a while after a move", () => {
+  const player = new Simulated(5);
+  player.controller.moved("seek", 0);
+  for (let now = 0; now < 500; now += 100) equal(player.controller.step(now, 5, "free"), null);
+});
+
+test("what a start takes is learned from its miss", () => {
+  const controller = new Controller({ start: 0, seek: 0 });
+  controller.moved("start", 0);
+  for (let now = 600; now < 1200; now += 100) controller.step(now, 0.1, "free");
+  equal(Math.abs(controller.costs.start - 0.06) < 1e-9, true, `${controller.costs.start}`);
+});
+
+test("a start that stalled teaches nothing", () => {
+  const controller = new Controller({ start: 0, seek: 0 });
+  controller.moved("start", 0);
+  controller.stalled(100);
+  for (let now = 700; now < 1300; now += 100) controller.step(now, 0.9, "free");
+  equal(controller.costs.start, 0);
+});
+
+test("a slow seek is allowed for at once, a quick one by and by", () => {
+  const controller = new Controller(noCosts());
+  const atFirst = controller.seekAllowance;
+  controller.landed(2);
+  equal(controller.seekAllowance > 2.4, true);
+  for (let n = 0; n < 10; n += 1) controller.landed(0.05);
+  equal(controller.seekAllowance, atFirst);
+});
+
+test("three seeks in ten seconds: the line cannot keep up, and further ones are rare", () => {
+  // Each seek lands two seconds behind again.
+  const player = new Simulated(2, { seekMiss: () => 2 }).run(60);
+  equal(player.controller.isStruggling, true);
+  equal(player.seeks <= 5, true, `${player.seeks} seeks in a minute`);
+});
+
+test("one that struggles and then keeps up is held closely again", () => {
+  const player = new Simulated(2, { seekMiss: () => 2 }).run(15);
+  player.seekMiss = () => 0;
+  player.error = 0;
+  player.run(30);
+  equal(player.controller.isStruggling, false);
+});
+
+test("a speed that does not help is not tried again", () => {
+  const player = new Simulated(0.1, { obeys: false }).run(120);
+  equal(player.controller.costs.isRateless, true);
+  const { writes } = player.controller;
+  player.run(120);
+  equal(player.controller.writes, writes);
+});
+
+test("a player without fine speeds is sought beyond its own tolerance only, with its own pause", () => {
+  const limits = { seekBeyondS: 8, cooldownMs: 15_000 };
+  const near = new Simulated(7, { rate: "none", limits }).run(30);
+  equal([near.seeks, near.controller.writes], [0, 0]);
+  const far = new Simulated(9, { rate: "none", limits, seekMiss: () => 9 }).run(29);
+  equal(far.seeks, 2);
+});
+
+test("what is not a number is nothing", () => {
+  const controller = new Controller(noCosts());
+  for (let now = 1000; now < 3000; now += 100) equal(controller.step(now, NaN, "free"), null);
+});

@@ -1,0 +1,290 @@
+const { Follower } = await import("/client/v1.js");
+
+/** A player that does as it is told, when the test says so. */
+class Fake extends EventTarget {
+  currentTime = 0;
+  duration = 3600;
+  paused = true;
+  seeking = false;
+  stalled = false;
+  playbackRate = 1;
+  told = [];
+
+  async play() {
+    this.told.push("play");
+    if (this.refuses) throw new DOMException("no", "NotAllowedError");
+  }
+  pause() { this.told.push("pause"); }
+  seek(seconds) {
+    this.told.push(`seek ${seconds.toFixed(1)}`);
+    this.seeking = true;
+    this.aim = seconds;
+  }
+
+  does(type) {
+    if (type === "play") this.paused = false;
+    if (type === "pause") this.paused = true;
+    if (type === "seeked") {
+      this.seeking = false;
+      this.currentTime = this.aim ?? this.currentTime;
+    }
+    this.dispatchEvent(new Event(type));
+  }
+}
+
+const LIMITS = { control: "commands", drift_ms: 1500, cooldown_ms: 1500 };
+
+/** A follower of a fake player, on a clock the test turns. */
+function scene({ limits = LIMITS, visible = true, player = new Fake() } = {}) {
+  const it = { now: 1_000_000, player, isVisible: visible, acts: [], heard: [] };
+  it.follower = new Follower(player, {
+    serverNow: () => it.now, localNow: () => it.now, limits, isVisible: () => it.isVisible,
+  });
+  it.follower.addEventListener("act", ({ detail }) => it.acts.push(detail.kind));
+  for (const type of ["blocked", "speed", "starving", "fed", "silent"]) it.follower.addEventListener(type, () => it.heard.push(type));
+  it.pass = (ms) => {
+    for (let n = 0; n < ms / 100; n += 1) {
+      it.now += 100;
+      if (!player.paused && !player.seeking && !player.stalled) player.currentTime += 0.1 * player.playbackRate;
+      it.follower.tick();
+    }
+  };
+  it.plays = (at) => ({ is_playing: true, position_ms: at * 1000, at_ms: it.now, hold: null });
+  it.rests = (at) => ({ is_playing: false, position_ms: at * 1000, at_ms: it.now, hold: null });
+  /** In a room that plays at `at`, on its place and settled. */
+  it.inPlay = (at) => {
+    it.follower.apply(it.rests(at));
+    player.does("ready");
+    player.does("seeked");
+    it.follower.apply(it.plays(at));
+    player.does("play");
+    it.pass(4000);
+    player.told.length = 0;
+    return it;
+  };
+  return it;
+}
+
+test("a paused room: the picture is brought into place once", () => {
+  const it = scene();
+  it.follower.apply(it.rests(30));
+  it.player.does("ready");
+  equal(it.player.told, ["seek 30.0"]);
+  it.pass(500);
+  it.player.does("seeked");
+  it.pass(5000);
+  equal(it.player.told, ["seek 30.0"]);
+  equal(it.acts, []);
+});
+
+test("a player that is not ready is not told anything", () => {
+  const it = scene();
+  it.follower.apply(it.plays(30));
+  it.pass(5000);
+  equal(it.player.told, []);
+});
+
+test("joining a playing room is one seek, ahead of the room, and a start", () => {
+  const it = scene();
+  it.follower.apply(it.plays(30));
+  it.player.does("ready");
+  equal(it.player.told.length, 1);
+  equal(it.player.aim > 30, true);
+  it.now += 1000;
+  it.player.does("seeked");
+  equal(it.player.told.at(-1), "play");
+  it.player.does("play");
+  it.pass(3000);
+  equal(it.player.told.length, 2);
+  equal(it.acts, []);
+});
+
+test("a seek that takes five seconds is still ours", () => {
+  const it = scene().inPlay(30);
+  it.follower.apply(it.plays(300));
+  it.pass(5000);
+  it.player.does("pause");
+  it.player.does("seeked");
+  equal(it.acts, []);
+});
+
+test("the person's own clicks are theirs", () => {
+  const it = scene().inPlay(30);
+  it.player.does("pause");
+  equal(it.acts, ["pause"]);
+  it.player.aim = 100;
+  it.player.does("seeked");
+  equal(it.acts, ["pause", "seek"]);
+});
+
+test("what the room says anyway is nobody's wish", () => {
+  const it = scene().inPlay(30);
+  it.player.does("play");
+  equal(it.acts, []);
+});
+
+test("a tab that nobody sees has no wishes", () => {
+  const it = scene().inPlay(30);
+  it.isVisible = false;
+  it.player.does("pause");
+  equal(it.acts, []);
+  it.pass(6000);
+  equal(it.player.told.length > 0, true, "it is brought back by itself");
+});
+
+test("a pause at the end and one for want of data are nobody's", () => {
+  const it = scene().inPlay(30);
+  it.player.stalled = true;
+  it.player.does("pause");
+  equal(it.acts, []);
+  const end = scene();
+  end.player.duration = 35;
+  end.inPlay(30);
+  end.player.currentTime = 34.9;
+  end.player.does("pause");
+  equal(end.acts, []);
+});
+
+test("a person who went their own way is left alone, and comes back when they want", () => {
+  const it = scene().inPlay(30);
+  it.player.does("pause");
+  it.follower.detach();
+  it.player.told.length = 0;
+  it.pass(10_000);
+  it.follower.apply(it.plays(500));
+  equal(it.player.told, []);
+  it.follower.rejoin();
+  equal(it.player.told.length > 0, true);
+});
+
+test("a browser that wants a click is asked for one, once, and nothing is tried meanwhile", async () => {
+  const it = scene();
+  it.player.refuses = true;
+  it.follower.apply(it.rests(0));
+  it.player.does("ready");
+  it.follower.apply(it.plays(0));
+  await Promise.resolve();
+  await Promise.resolve();
+  it.pass(10_000);
+  equal(it.heard.filter((type) => type === "blocked").length, 1);
+  equal(it.player.told.filter((told) => told === "play").length, 1);
+  it.player.refuses = false;
+  it.follower.rejoin();
+  equal(it.player.told.length > 1, true, "after the click");
+});
+
+test("an appointment is waited for", () => {
+  const it = scene();
+  it.follower.apply(it.rests(0));
+  it.player.does("ready");
+  it.follower.apply({ ...it.plays(0), at_ms: it.now + 10_000 });
+  it.pass(3000);
+  equal(it.player.told, []);
+});
+
+test("nobody is sought in the last second, and nothing is started after the end", () => {
+  const it = scene();
+  it.player.duration = 120;
+  it.inPlay(115);
+  it.pass(1000);
+  it.player.does("ended");
+  it.player.paused = true;
+  it.pass(20_000);
+  equal(it.player.told, []);
+  equal(it.follower.hasEnded, true);
+});
+
+test("a room past the end of a shorter video: the last picture, once", () => {
+  const it = scene();
+  it.player.duration = 60;
+  it.follower.apply(it.plays(500));
+  it.player.does("ready");
+  it.player.does("seeked");
+  it.pass(10_000);
+  equal(it.player.told, ["seek 59.8"]);
+  equal(it.follower.hasEnded, true);
+});
+
+test("a starving player says so once, and once when it is fed", () => {
+  const it = scene().inPlay(30);
+  it.player.stalled = true;
+  it.pass(10_000);
+  equal(it.heard, ["starving"]);
+  it.player.stalled = false;
+  it.pass(1000);
+  equal(it.heard, ["starving", "fed"]);
+});
+
+test("a hiccup is not starving", () => {
+  const it = scene().inPlay(30);
+  for (let n = 0; n < 10; n += 1) {
+    it.player.stalled = true;
+    it.pass(500);
+    it.player.stalled = false;
+    it.pass(500);
+  }
+  equal(it.heard, []);
+});
+
+test("whom the room waits for is left alone until it has something to show", () => {
+  const it = scene().inPlay(30);
+  it.player.stalled = true;
+  it.follower.isHolding = true;
+  it.follower.apply({ ...it.rests(31), hold: "buffering" });
+  it.pass(2000);
+  equal(it.player.told, []);
+});
+
+test("another speed is put back, and said", () => {
+  const it = scene().inPlay(30);
+  it.player.playbackRate = 2;
+  it.player.does("ratechange");
+  equal(it.player.playbackRate, 1);
+  equal(it.heard, ["speed"]);
+});
+
+test("twenty seconds without a word are told once", () => {
+  const it = scene();
+  it.follower.apply(it.plays(0));
+  it.pass(19_000);
+  equal(it.heard, []);
+  it.pass(30_000);
+  equal(it.heard, ["silent"]);
+});
+
+test("what the person did is not undone by the answer to an older order", () => {
+  const it = scene().inPlay(30);
+  it.player.aim = 500;
+  it.player.does("seeked");
+  it.follower.claim();
+  it.follower.apply(it.plays(60));
+  it.pass(500);
+  equal(it.player.told, []);
+  it.follower.apply(it.plays(500.6));
+  it.pass(3000);
+  equal(it.player.told, []);
+});
+
+test("a leader that cannot be bent is not sought: the room goes by it", () => {
+  const player = new Fake();
+  Object.defineProperty(player, "rate", { value: "none" });
+  const it = scene({ player }).inPlay(30);
+  it.follower.isLeader = true;
+  player.currentTime -= 5;
+  it.pass(20_000);
+  equal(player.told, []);
+});
+
+test("a player that loads anew is not moved for a second, nor while it loads", () => {
+  const player = new Fake();
+  Object.defineProperty(player, "rate", { value: "none" });
+  const it = scene({ player, limits: { control: "reload", drift_ms: 8000, cooldown_ms: 15_000 } }).inPlay(30);
+  player.currentTime -= 5;
+  it.pass(20_000);
+  equal(player.told, []);
+  player.currentTime -= 10;
+  it.pass(3000);
+  equal(player.told.length, 1);
+  it.pass(60_000);
+  equal(player.told.length, 1, "still loading");
+});
