@@ -113,6 +113,7 @@ function join() {
     sayBriefly("order", message);
     stage.follower?.disclaim();
   });
+  listen("doubt", () => stage.follower?.doubt());
   listen("unheard", () => {
     sayBriefly("order", "The line was dead: your last order may not have arrived. The room shows what is true.");
     stage.follower?.disclaim();

@@ -5,6 +5,7 @@ mod build;
 mod member;
 pub(crate) mod npm;
 pub(crate) mod players;
+pub(crate) mod scene;
 
 use std::{
     fs,

@@ -36,6 +36,7 @@ const FINAL = new Map([
  * - `state` (the newest STATE).
  * - `refused` (the ERROR): the server does not take this HELLO; say another with `open(…)`.
  * - `error` (an ERROR) about one's own message.
+ * - `doubt`: the machine slept or its clock was set; `now()` is not to be acted on for a moment.
  * - `unheard`: an order was sent into a dead line; nobody knows whether it arrived.
  * - `closed` ("closed_by_host" | "host_gone" | "closed" | "gone" | "wrong_key"): the end, for good.
  */
@@ -65,6 +66,8 @@ export class Connection extends EventTarget {
   #burst = null;
   #burstAt = -Infinity;
   #pingSentMs = 0;
+  /** This page's clock may have stood still: what `now()` says is not to be acted on until there is an answer. */
+  #isDoubtful = false;
 
   /**
    * @param {string} code the room's
@@ -257,7 +260,11 @@ export class Connection extends EventTarget {
   #look() {
     if (this.#isAway) return;
     const nowMs = localMs();
-    if (this.#steps.hasStepped(Date.now(), nowMs)) this.#ask();
+    if (this.#steps.hasStepped(Date.now(), nowMs)) {
+      this.#isDoubtful = true;
+      this.#emit("doubt", undefined);
+      this.#ask();
+    }
     if (!this.#socket) return;
     if (this.#socket.readyState === WebSocket.CONNECTING) {
       if (nowMs - this.#connectingSince > CONNECT_MS) this.#lost();
@@ -354,13 +361,17 @@ export class Connection extends EventTarget {
     // An answer to an earlier question would be counted against the wrong moment.
     if (!burst || client_ms !== Math.round(this.#pingSentMs)) return;
     burst.push({ sentMs: this.#pingSentMs, serverMs: server_ms, receivedMs });
+    if (this.#isDoubtful) {
+      this.#isDoubtful = false;
+      this.#clock.measure(burst);
+      this.#emit("doubt", undefined);
+    }
     if (burst.length < BURST) {
       this.#ping();
       return;
     }
     this.#burst = null;
     this.#clock.measure(burst);
-    this.#emit("clock", undefined);
   }
 
   // ------------------------------------------------------------------------------------------------------------------

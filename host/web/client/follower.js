@@ -211,6 +211,11 @@ export class Follower extends EventTarget {
     this.#obey();
   }
 
+  /** The clock is in doubt: nothing is done for a moment. */
+  doubt() {
+    this.#controller.settle(this.#localNow());
+  }
+
   /** The page is put away (frozen, or kept for a way back): what the browser does to its player is nobody's wish. */
   suspend() {
     this.#isAway = true;

@@ -1,0 +1,133 @@
+//! Two or more people in a room, each with a browser of their own, and what a page did to its player and said.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{
+    App, PATIENCE, Room,
+    browser::{Browser, Window},
+};
+
+pub(crate) const VIDEO: &str = "document.querySelector('#stage video')";
+
+/// Counts what a page does to its player and says to the room.
+pub(crate) const COUNTED: &str = r#"
+  window.counted = { seeks: [], rates: [], sent: [] };
+  for (const [name, list] of [["currentTime", counted.seeks], ["playbackRate", counted.rates]]) {
+    const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, name);
+    Object.defineProperty(HTMLMediaElement.prototype, name, { get, set(value) { list.push(value); set.call(this, value); } });
+  }
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    const { type } = JSON.parse(text);
+    if (type !== "PING") counted.sent.push(type);
+    return send.call(this, text);
+  };
+"#;
+
+/// A room, its host in a browser of their own, and whoever joins.
+pub(crate) struct Scene {
+    pub(crate) app: App,
+    pub(crate) browser: Browser,
+    pub(crate) room: Room,
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Scene {
+        Scene::with(&[]).await
+    }
+
+    pub(crate) async fn with(flags: &[&str]) -> Scene {
+        let app = App::start().await;
+        let room = app.room().await;
+        Scene { app, browser: Browser::with_flags(flags), room }
+    }
+
+    pub(crate) fn link(&self, url: &str) -> String {
+        format!("{url}/r/{}", self.room.code)
+    }
+
+    pub(crate) fn host_link(&self, url: &str) -> String {
+        format!("{}#key={}", self.link(url), self.room.key)
+    }
+
+    pub(crate) async fn window(&self) -> Window {
+        let window = self.browser.window().await;
+        window.before_pages(COUNTED).await;
+        window
+    }
+
+    /// The host's window, joined and with its player up.
+    pub(crate) async fn host(&self) -> Window {
+        let window = self.window().await;
+        window.goto(&self.host_link(&self.app.url)).await;
+        joined(&window).await;
+        window
+    }
+
+    pub(crate) async fn viewer(&self) -> Window {
+        self.viewer_at(&self.app.url).await
+    }
+
+    pub(crate) async fn viewer_at(&self, url: &str) -> Window {
+        let window = self.window().await;
+        window.goto(&self.link(url)).await;
+        joined(&window).await;
+        window
+    }
+
+    /// What the room says at this moment, in seconds.
+    pub(crate) async fn position(&self) -> f64 {
+        let playback = self.app.view(&self.room).await["playback"].clone();
+        let number = |key: &str| playback[key].as_f64().unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as f64;
+        let ran = if playback["is_playing"] == true { (now - number("at_ms")).max(0.0) } else { 0.0 };
+        (number("position_ms") + ran) / 1000.0
+    }
+
+    /// Waits until a window's player is where the room is.
+    pub(crate) async fn is_in_place(&self, window: &Window) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let (room, shown) = (self.position().await, window.eval(&format!("{VIDEO}.currentTime")).await);
+            let is_playing = self.app.view(&self.room).await["playback"]["is_playing"].clone();
+            let paused = window.eval(&format!("{VIDEO}.paused")).await;
+            if (room - shown.as_f64().unwrap()).abs() < 0.3 && is_playing != paused {
+                return;
+            }
+            if tokio::time::Instant::now() > deadline {
+                let page = window.eval("[document.visibilityState, document.body.innerText, counted]").await;
+                panic!("the room is at {room}, the player at {shown}, paused: {paused}; {page}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub(crate) async fn viewers(&self) -> Value {
+        self.app.view(&self.room).await["presence"]["viewers"].clone()
+    }
+}
+
+pub(crate) async fn joined(window: &Window) {
+    window.join().await;
+    window.until(&format!("{VIDEO}?.readyState >= 2")).await;
+}
+
+pub(crate) async fn sent(window: &Window) -> Value {
+    window.eval("counted.sent").await
+}
+
+pub(crate) async fn plays(window: &Window) {
+    window.until(&format!("!{VIDEO}.paused && !{VIDEO}.seeking && {VIDEO}.currentTime > 0.3")).await;
+}
+
+pub(crate) async fn notice_says(window: &Window, words: &str) {
+    window.until(&format!("document.querySelector('#notice').textContent.includes({})", json!(words))).await;
+}
+
+pub(crate) async fn close<const N: usize>(windows: [Window; N]) {
+    for window in windows {
+        window.close().await;
+    }
+}
