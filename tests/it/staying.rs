@@ -264,7 +264,7 @@ async fn the_end_of_a_video_moves_nobody_and_play_begins_anew_for_all() {
     let scene = Scene::new().await;
     let ann = scene.host().await;
     let ben = scene.viewer().await;
-    ann.run(&format!("document.querySelector('#position').value = 117; document.querySelector('#position').dispatchEvent(new Event('input')); return 0;")).await;
+    ann.run("const bar = document.querySelector('#position'); bar.value = 117; bar.dispatchEvent(new Event('input')); return 0;").await;
     ann.until(&format!("Math.abs({VIDEO}.currentTime - 117) < 0.1")).await;
     ann.click("#play").await;
     plays(&ben).await;

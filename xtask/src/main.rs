@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 #[derive(Parser)]
 #[command(about = "StreamIt's own commands", arg_required_else_help = true)]
@@ -27,10 +27,25 @@ enum Task {
     },
     /// Check formatting, clippy, the documentation and the C header; warnings are errors
     Lint,
-    /// Measure: each figure beside one of the same run
-    Bench,
+    /// Measure; best on a machine that does nothing else
+    Bench {
+        /// Only this
+        #[arg(long, value_enum)]
+        only: Option<Measurement>,
+        /// A shorter `sync`, for a first look
+        #[arg(long)]
+        quick: bool,
+    },
     /// Write plugin-api/include/streamit_provider.h anew, after a change of plugin-api/src/abi.rs
     Header,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Measurement {
+    /// What a URL costs, by the way a plugin is asked for it
+    PluginCalls,
+    /// How close the players of a room are, in real browsers
+    Sync,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -40,7 +55,7 @@ fn main() -> anyhow::Result<()> {
         Task::Dist => dist().map(|folder| println!("{}", folder.display())),
         Task::Test { arguments } => test(&arguments),
         Task::Lint => lint(),
-        Task::Bench => bench(),
+        Task::Bench { only, quick } => bench(only, quick),
         Task::Header => header::write(),
     }
 }
@@ -204,9 +219,20 @@ fn lint() -> anyhow::Result<()> {
     succeed(cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-fn bench() -> anyhow::Result<()> {
-    succeed(&mut cargo(["build", "--release", "--package", "streamit-host", "--package", "vidking"]))?;
-    succeed(&mut cargo(["bench", "--package", "streamit-host", "--benches"]))
+fn bench(only: Option<Measurement>, is_quick: bool) -> anyhow::Result<()> {
+    let is_wanted = |measurement| only.is_none_or(|only| only == measurement);
+    if is_wanted(Measurement::PluginCalls) {
+        succeed(&mut cargo(["build", "--release", "--package", "streamit-host", "--package", "vidking"]))?;
+        succeed(&mut cargo(["bench", "--package", "streamit-host", "--bench", "plugin_calls"]))?;
+    }
+    if is_wanted(Measurement::Sync) {
+        install_needed()?;
+        // What drives the browsers may be as the tests build it; what they look at is the release.
+        let mut sync = cargo(["bench", "--profile", "dev", "--package", "streamit-tests", "--bench", "sync", "--"]);
+        sync.args(is_quick.then_some("--quick")).env("STREAMIT_PROFILE", "release");
+        succeed(&mut sync)?;
+    }
+    Ok(())
 }
 
 fn cargo<const N: usize>(arguments: [&str; N]) -> Command {

@@ -15,7 +15,8 @@ pub(crate) struct Artifacts {
     pub(crate) libraries: Vec<PathBuf>,
 }
 
-/// Builds once per test run; after `cargo xtask test` there is nothing left to do.
+/// Builds once per test run; after `cargo xtask test` there is nothing left to do. `STREAMIT_PROFILE` is the profile:
+/// what is measured is what is released.
 pub(crate) fn artifacts() -> &'static Artifacts {
     static ARTIFACTS: OnceLock<Artifacts> = OnceLock::new();
     ARTIFACTS.get_or_init(build)
@@ -30,8 +31,9 @@ fn build() -> Artifacts {
             cargo.env_remove(name);
         }
     }
+    let profile = env::var("STREAMIT_PROFILE").unwrap_or_else(|_| "dev".into());
     let output = cargo
-        .args(["build", "--workspace", "--message-format=json-render-diagnostics"])
+        .args(["build", "--workspace", "--profile", &profile, "--message-format=json-render-diagnostics"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
         .stderr(Stdio::inherit())
         .output()
