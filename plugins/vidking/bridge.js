@@ -15,6 +15,8 @@ class Vidking extends FramePlayer {
   #loadedAt = 0;
   #isReady = false;
   #isStarting = false;
+  /** Whether its getting somewhere answers a seek; to play and to pause it is loaded anew as well. */
+  #isSought = false;
 
   constructor(stage, options) {
     super(stage, options);
@@ -24,12 +26,19 @@ class Vidking extends FramePlayer {
 
   get seeking() { return this.#isStarting; }
 
+  /** That it is where it was put to play or to pause is nothing anybody sought. */
+  emit(type, detail) {
+    if (type !== "seeked" || this.#isSought) super.emit(type, detail);
+  }
+
   async play() {
+    this.#isSought = false;
     this.#mount(true, this.currentTime);
   }
 
   pause() {
     const at = this.currentTime;
+    this.#isSought = false;
     this.#isStarting = false;
     this.reportPaused(true);
     // The host needs the player to press play in; a viewer gets a still picture.
@@ -38,6 +47,7 @@ class Vidking extends FramePlayer {
   }
 
   seek(seconds) {
+    this.#isSought = true;
     if (this.frame) {
       this.#mount(!this.paused, seconds);
     } else {
@@ -55,6 +65,8 @@ class Vidking extends FramePlayer {
       if (data.event === "timeupdate" && this.report(data.currentTime)) this.#started();
       return;
     }
+    // From here on a jump is somebody's.
+    this.#isSought = true;
     const known = this.report(data.currentTime);
     switch (data.event) {
       case "play":

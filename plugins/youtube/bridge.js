@@ -91,6 +91,9 @@ class YouTube extends FramePlayer {
   }
 
   pause() {
+    // Where somebody has just gone needs no second report any more.
+    if (this.#jump) this.report(this.#jump.seconds, this.#jump.at);
+    this.#jump = null;
     this.#command("pauseVideo");
   }
 

@@ -1,9 +1,11 @@
 //! Each provider's bridge drives its player in a real browser, under the provider's real origin.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use crate::harness::{
-    App, BUNDLED,
+    App, BUNDLED, PATIENCE,
     browser::{Browser, Window},
     players,
 };
@@ -42,13 +44,21 @@ impl Scene {
     }
 }
 
-/// Asks the player inside the frame.
+/// Asks the player inside the frame. One that is loaded anew is another frame, to be entered again.
 async fn inside(window: &Window, expression: &str) -> Value {
-    window.until("document.querySelector('#stage iframe')").await;
-    window.0.enter_frame(0).await.unwrap();
-    let value = window.until(expression).await;
-    window.0.enter_parent_frame().await.unwrap();
-    value
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        window.until("document.querySelector('#stage iframe')").await;
+        let seen = match window.0.clone().enter_frame(0).await {
+            Ok(()) => window.sees(expression).await,
+            Err(_) => None,
+        };
+        window.0.clone().enter_parent_frame().await.unwrap();
+        if let Some(value) = seen {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "never true in the frame: {expression}");
+    }
 }
 
 async fn plays_from(window: &Window, seconds: u32, until: u32) {

@@ -480,6 +480,8 @@ export class Follower extends EventTarget {
     if (this.#isReady) return;
     this.#isReady = true;
     this.#isSilent = false;
+    // One that is not on its way anywhere has nothing to answer.
+    if (this.#player.seeking === false) this.#orders.settle("seek");
     this.#controller.becameReady((this.#localNow() - this.#mountedAt) / 1000);
     this.#emit("change");
     this.#obey();

@@ -5,7 +5,7 @@
 // seconds is still ours.
 
 /** An order that nothing has answered for so long is not answered any more. */
-export const FORGOTTEN_MS = 20_000;
+export const FORGOTTEN_MS = 60_000;
 
 /** @typedef {"play" | "pause" | "seek"} Kind */
 

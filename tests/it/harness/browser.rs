@@ -108,7 +108,21 @@ impl Window {
 
     /// Waits until a script's expression is true, and answers it.
     pub(crate) async fn until(&self, expression: &str) -> Value {
-        // A script ends with its page, not always with a word: so each looks for a while only, and the next goes on.
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(value) = self.sees(expression).await {
+                return value;
+            }
+            if Instant::now() > deadline {
+                let page = self.eval("document.body.innerText").await;
+                panic!("never true: {expression}; the page says: {page}");
+            }
+        }
+    }
+
+    /// Looks for a second whether an expression is true. A script ends with its page, not always with a word: so nobody
+    /// looks for long.
+    pub(crate) async fn sees(&self, expression: &str) -> Option<Value> {
         let script = format!(
             "const done = arguments[0];
              const until = performance.now() + 1000;
@@ -121,18 +135,7 @@ impl Window {
              }};
              look();"
         );
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let looked = self.0.execute_async(&script, vec![]).await;
-            match looked {
-                Ok(value) if !value.is_null() => return value,
-                _ if Instant::now() < deadline => {}
-                last => {
-                    let page = self.eval("document.body.innerText").await;
-                    panic!("never true: {expression} ({last:?}); the page says: {page}")
-                }
-            }
-        }
+        self.0.execute_async(&script, vec![]).await.ok().filter(|value| !value.is_null())
     }
 
     pub(crate) async fn eval(&self, expression: &str) -> Value {
