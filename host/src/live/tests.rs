@@ -9,6 +9,7 @@ use crate::{
     playback::{Command, Hold, LEAD_MS},
     protocol::HostState,
     rooms::{KeyHash, Source, Visibility},
+    timeline::STALE_FOR_MS,
 };
 
 const NOW: i64 = 1_790_000_000_000;
@@ -110,6 +111,7 @@ contract!(
     orders_work_at_once_when_the_clock_goes_back_and_nobody_is_moved,
     a_report_that_has_not_seen_the_newest_jump_moves_nothing,
     what_is_said_about_the_former_source_moves_nothing_in_the_new_one,
+    a_wrong_clock_locks_no_host_out,
     a_host_who_runs_dry_holds_the_room,
     a_host_brings_a_forgotten_room_back,
     of_a_forgotten_room_the_newest_memory_wins,
@@ -279,6 +281,24 @@ async fn what_is_said_about_the_former_source_moves_nothing_in_the_new_one(bench
     let late = Order { version: Some(playing), ..pause() };
     assert_eq!(bench.order(&room, late).await, started, "nor does a late pause stop it");
     assert!(bench.playback(&room).await.is_playing);
+}
+
+async fn a_wrong_clock_locks_no_host_out(bench: Bench) {
+    let room = bench.room("K7QM2X").await;
+    bench.live.open(record("K7QM2X", 2)).await.expect("open");
+    let changed = bench.snapshot(&room).await.version;
+    let before_it = Order { at_ms: Some(NOW - 1), ..seek(1_000) };
+    bench.pass(STALE_FOR_MS - 1);
+    assert_eq!(bench.order(&room, before_it).await, changed, "it may have been on its way");
+    bench.pass(1);
+    let heard = bench.order(&room, before_it).await;
+    assert!(heard > changed, "it was not: the client's clock is wrong");
+    // Now the store's clock goes back behind the newest source.
+    bench.live.open(record("K7QM2X", 3)).await.expect("open");
+    let changed = bench.snapshot(&room).await.version;
+    bench.pass(-60_000);
+    let order = Order { at_ms: Some(NOW + STALE_FOR_MS - 60_000), ..seek(1_000) };
+    assert!(bench.order(&room, order).await > changed);
 }
 
 async fn a_host_who_runs_dry_holds_the_room(bench: Bench) {
