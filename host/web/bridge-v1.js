@@ -58,6 +58,9 @@ export function withParams(url, params) {
   return result.href;
 }
 
+/** Whether a number that a player reports can be a time of a video, in seconds. */
+const isTime = (seconds) => Number.isFinite(seconds) && seconds >= 0 && seconds < MAX_S;
+
 /** A position is reported now and then; between two reports it moves on by itself, but not for longer than this. */
 const MAX_EXTRAPOLATION_S = 1;
 
@@ -66,6 +69,15 @@ const NEAR_S = 1.5;
 
 /** A player that is still elsewhere after this is not coming: it is where it says. */
 const SEEK_PATIENCE_MS = 10_000;
+
+/** A report this near to where the player would be had it not been sent says that it has not gone yet. */
+const UNMOVED_S = 0.35;
+
+/** A short way on is also gone by playing: a player that has had time for that, and for this, is believed. */
+const SHORT_WAY_S = 2;
+
+/** No video is longer: what is beyond is no time. */
+const MAX_S = 1e7;
 
 /** A player inside a frame of another origin, reached by messages. */
 export class FramePlayer extends Player {
@@ -77,7 +89,7 @@ export class FramePlayer extends Player {
   #paused = true;
   #stalled = false;
   #duration = NaN;
-  /** Where it was sent, when, and how long that may take. */
+  /** Where it was sent, when, how long that may take, whether it is said, and where it came from. */
   #aim = null;
   #listener = (event) => this.#hear(event);
 
@@ -135,10 +147,25 @@ export class FramePlayer extends Player {
 
   /**
    * The player has been sent there: until it says so itself, its reports are of where it was before. `patienceMs` is how
-   * long it may take.
+   * long it may take; `isQuiet` says no `seeked` when it is there, for a start that is nobody's seek; `isAnew`: what was
+   * there before is gone, and reports nothing any more.
    */
-  aim(seconds, patienceMs = SEEK_PATIENCE_MS) {
-    this.#aim = { seconds, at: performance.now(), patienceMs };
+  aim(seconds, patienceMs = SEEK_PATIENCE_MS, { isQuiet = false, isAnew = false } = {}) {
+    // One that is overtaken on its way came from where the first one did.
+    const unmoved = isAnew ? null : this.#aim?.unmoved ?? {
+      seconds: this.#aim ? this.#position : this.currentTime, at: performance.now(), isMoving: !this.#paused && !this.#stalled,
+    };
+    this.#aim = { seconds, at: performance.now(), patienceMs, isQuiet, unmoved };
+  }
+
+  /** It is where it was sent, or will not come there; it is at `seconds`. Answers as `report`. */
+  arrive(seconds, at = performance.now()) {
+    if (!isTime(seconds)) return false;
+    const isSaid = this.#aim !== null && !this.#aim.isQuiet;
+    this.#aim = null;
+    this.#set(seconds, at);
+    if (isSaid) this.emit("seeked");
+    return true;
   }
 
   /**
@@ -146,23 +173,32 @@ export class FramePlayer extends Player {
    * number is ignored. Answers whether it was taken: not if it is of before a seek that is under way.
    */
   report(seconds, at = performance.now()) {
-    if (!Number.isFinite(seconds) || seconds < 0) return false;
+    if (!isTime(seconds)) return false;
     if (this.#aim) {
-      const since = performance.now() - this.#aim.at;
-      const ran = this.#paused ? 0 : since / 1000;
-      const isThere = seconds > this.#aim.seconds - NEAR_S && seconds < this.#aim.seconds + ran + NEAR_S;
-      if (!isThere && since < this.#aim.patienceMs) return false;
-      this.#aim = null;
-      this.#set(seconds, at);
-      this.emit("seeked");
-      return true;
+      const isLate = performance.now() - this.#aim.at >= this.#aim.patienceMs;
+      return (isLate || this.#isThere(seconds, at)) && this.arrive(seconds, at);
     }
     this.#set(seconds, at);
     return true;
   }
 
+  /** Whether a report is of where the player was sent. */
+  #isThere(seconds, at) {
+    const { seconds: target, at: sentAt, unmoved } = this.#aim;
+    const since = (performance.now() - sentAt) / 1000;
+    const ran = this.#paused ? 0 : since;
+    if (seconds <= target - NEAR_S || seconds >= target + ran + NEAR_S) return false;
+    if (unmoved === null) return true;
+    // What it says may be of the way it was on; where that leads to the same place, there is nothing to tell apart.
+    const way = target - unmoved.seconds;
+    if (Math.abs(way) < UNMOVED_S) return true;
+    const ranOn = unmoved.isMoving ? (at - unmoved.at) / 1000 : 0;
+    const isUnmoved = Math.abs(seconds - unmoved.seconds - ranOn) < UNMOVED_S;
+    return !isUnmoved || since > Math.max(0, way) + SHORT_WAY_S;
+  }
+
   reportDuration(seconds) {
-    if (Number.isFinite(seconds) && seconds > 0) this.#duration = seconds;
+    if (isTime(seconds) && seconds > 0) this.#duration = seconds;
   }
 
   /** Sets whether it plays, and says so if that is news. */

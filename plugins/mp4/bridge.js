@@ -23,9 +23,13 @@ class Video extends Player {
     video.controlsList?.add("nofullscreen");
     video.playsInline = true;
     video.preload = "auto";
-    for (const type of ["play", "pause", "seeked", "timeupdate", "ended", "ratechange", "volumechange"]) {
+    for (const type of ["play", "pause", "timeupdate", "ended", "ratechange", "volumechange"]) {
       video.addEventListener(type, () => this.emit(type));
     }
+    video.addEventListener("seeked", () => {
+      // Of one that was overtaken on its way: the next one's is still to come.
+      if (!video.seeking) this.emit("seeked");
+    });
     video.addEventListener("waiting", () => {
       // A seek waits too; that is `seeking`.
       if (video.seeking) return;
@@ -53,7 +57,11 @@ class Video extends Player {
   get stalled() {
     const { readyState, ended, error } = this.#video;
     if (ended || error) this.#isDry = false;
-    if (this.#isDry) this.#isDry = readyState < HTMLMediaElement.HAVE_ENOUGH_DATA && this.#ahead() < ENOUGH_S;
+    if (this.#isDry) {
+      const { HAVE_FUTURE_DATA, HAVE_ENOUGH_DATA } = HTMLMediaElement;
+      // What is buffered is an estimate: without a next picture it is dry, however much there seems to be.
+      this.#isDry = readyState < HAVE_FUTURE_DATA || (readyState < HAVE_ENOUGH_DATA && this.#ahead() < ENOUGH_S);
+    }
     return this.#isDry;
   }
 

@@ -15,7 +15,7 @@ class Vidking extends FramePlayer {
   #loadedAt = 0;
   #isReady = false;
   #isStarting = false;
-  /** Whether its getting somewhere answers a seek; to play and to pause it is loaded anew as well. */
+  /** Whether the load under way is a seek's: then its end is said. */
   #isSought = false;
 
   constructor(stage, options) {
@@ -26,20 +26,12 @@ class Vidking extends FramePlayer {
 
   get seeking() { return this.#isStarting; }
 
-  /** That it is where it was put to play or to pause is nothing anybody sought. */
-  emit(type, detail) {
-    if (type !== "seeked" || this.#isSought) super.emit(type, detail);
-  }
-
   async play() {
-    this.#isSought = false;
     this.#mount(true, this.currentTime);
   }
 
   pause() {
     const at = this.currentTime;
-    this.#isSought = false;
-    this.#isStarting = false;
     this.reportPaused(true);
     // The host needs the player to press play in; a viewer gets a still picture.
     if (this.options.interactive) this.#mount(false, at);
@@ -48,12 +40,8 @@ class Vidking extends FramePlayer {
 
   seek(seconds) {
     this.#isSought = true;
-    if (this.frame) {
-      this.#mount(!this.paused, seconds);
-    } else {
-      this.report(seconds);
-      this.emit("seeked");
-    }
+    if (this.frame) this.#mount(!this.paused, seconds);
+    else this.#rest(seconds);
   }
 
   receive({ type, data }) {
@@ -65,8 +53,6 @@ class Vidking extends FramePlayer {
       if (data.event === "timeupdate" && this.report(data.currentTime)) this.#started();
       return;
     }
-    // From here on a jump is somebody's.
-    this.#isSought = true;
     const known = this.report(data.currentTime);
     switch (data.event) {
       case "play":
@@ -94,7 +80,15 @@ class Vidking extends FramePlayer {
     this.#isStarting = false;
     const tookS = (performance.now() - this.#loadedAt) / 1000;
     if (tookS < MAX_LATENCY_S) latencyS = tookS;
+    this.#sought();
     this.emit("timeupdate");
+  }
+
+  /** It is where it was sent: said of a seek, not of a load that only made it play or pause. */
+  #sought() {
+    if (!this.#isSought) return;
+    this.#isSought = false;
+    this.emit("seeked");
   }
 
   #mount(autoplay, startAt) {
@@ -106,19 +100,23 @@ class Vidking extends FramePlayer {
     this.reportPaused(!autoplay);
     this.#isStarting = autoplay;
     if (autoplay) {
-      this.aim(progress, MAX_LATENCY_S * 1000);
+      this.aim(progress, MAX_LATENCY_S * 1000, { isQuiet: true, isAnew: true });
     } else {
-      this.aim(startAt);
-      this.report(startAt);
+      this.#isAt(startAt);
     }
   }
 
   /** No frame, but the room's position is kept. */
   #rest(at = this.currentTime) {
     this.unload();
-    this.aim(at);
-    this.report(at);
+    this.#isStarting = false;
+    this.#isAt(at);
     queueMicrotask(() => this.#ready());
+  }
+
+  #isAt(seconds) {
+    this.arrive(seconds);
+    this.#sought();
   }
 
   /** The player itself never says that it is ready: its frame having loaded is as much as can be known. */

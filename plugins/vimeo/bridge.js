@@ -9,6 +9,18 @@ const EVENTS = [
 /** How long after the order to play the player has time to refuse it; one that says nothing by then is waited for no more. */
 const START_PATIENCE_MS = 2500;
 
+/** A seek that neither an answer nor `seeked` has ended by then is over. */
+const SEEK_PATIENCE_MS = 10_000;
+
+/** No player is slower, or faster. */
+const MIN_SPEED = 0.05;
+const MAX_SPEED = 16;
+
+const isBetween = (number, least, most) => Number.isFinite(number) && number >= least && number <= most;
+
+/** It goes to the nearest key frame. */
+const NEAR_S = 1.5;
+
 class Vimeo extends FramePlayer {
   #isReady = false;
   #starting = null;
@@ -17,6 +29,12 @@ class Vimeo extends FramePlayer {
   #startAt = null;
   /** Whether it should play, as far as was told or shown: a start that nobody wished for is taken back. */
   #wantsToPlay;
+  /** How many of these calls have no answer yet: each gets one, in order. */
+  #unanswered = { play: 0, setCurrentTime: 0 };
+  /** Where it was sent and has not said `seeked` yet; whether it said so of the last place since it was sent there. */
+  #sent = [];
+  #hasSaidLast = false;
+  #sentAt = -Infinity;
   #speed = 1;
   #muted = false;
   #volume = 1;
@@ -26,6 +44,7 @@ class Vimeo extends FramePlayer {
     this.#wantsToPlay = Boolean(options.autoplay);
     const start = Math.floor(options.startAt || 0);
     const url = withParams(options.url, { ...options.params, autoplay: options.autoplay ? 1 : 0, playsinline: 1 });
+    if (start && options.autoplay) this.aim(start, SEEK_PATIENCE_MS, { isQuiet: true, isAnew: true });
     this.load(start ? `${url}#t=${start}s` : url, () => this.#say("ping"));
   }
 
@@ -40,9 +59,8 @@ class Vimeo extends FramePlayer {
 
   play() {
     this.#wantsToPlay = true;
-    this.#say("play");
-    if (this.#startAt !== null) this.#say("setCurrentTime", this.#startAt);
-    this.#startAt = null;
+    this.#goToStart();
+    this.#call("play");
     return new Promise((resolve, reject) => {
       this.#starting?.resolve();
       this.#starting = { resolve, reject };
@@ -56,14 +74,13 @@ class Vimeo extends FramePlayer {
   }
 
   seek(seconds) {
-    if (!this.#hasPlayed && !this.#wantsToPlay) {
-      this.#startAt = seconds;
-      this.report(seconds);
-      this.emit("seeked");
+    if (this.#hasPlayed || this.#wantsToPlay) {
+      this.#go(seconds);
       return;
     }
-    this.aim(seconds);
-    this.#say("setCurrentTime", seconds);
+    this.#startAt = seconds;
+    this.arrive(seconds);
+    this.emit("seeked");
   }
 
   destroy() {
@@ -71,19 +88,22 @@ class Vimeo extends FramePlayer {
     super.destroy();
   }
 
-  receive({ event, method, data }) {
+  receive({ event, method, value, data }) {
     if (event === "ready" || method === "ping") {
       this.#ready();
       return;
     }
-    if (event === undefined) return;
+    if (event === undefined) {
+      if (method in this.#unanswered) this.#answered(method, value);
+      return;
+    }
     this.reportDuration(data?.duration);
     const wasSeeking = this.seeking;
-    const known = this.#startAt === null && this.report(data?.seconds);
+    const known = event !== "seeked" && this.#at(data?.seconds);
     switch (event) {
       case "play":
         // A seek in a paused video may start it: nobody wished that.
-        if (!this.#wantsToPlay && wasSeeking) this.#say("pause");
+        if (!this.#wantsToPlay && wasSeeking && this.#unanswered.play === 0) this.#say("pause");
         else this.#plays();
         break;
       case "playing":
@@ -99,8 +119,7 @@ class Vimeo extends FramePlayer {
         if (known) this.emit("timeupdate");
         break;
       case "seeked":
-        // Ours was said when its report came.
-        if (known && !wasSeeking) this.emit("seeked");
+        this.#seeked(data?.seconds);
         break;
       case "bufferstart":
         this.reportStalled(true);
@@ -115,11 +134,12 @@ class Vimeo extends FramePlayer {
         this.emit("ended");
         break;
       case "playbackratechange":
-        if (Number.isFinite(data?.playbackRate)) this.#speed = data.playbackRate;
+        if (!isBetween(data?.playbackRate, MIN_SPEED, MAX_SPEED)) break;
+        this.#speed = data.playbackRate;
         this.emit("ratechange");
         break;
       case "volumechange":
-        if (Number.isFinite(data?.volume)) this.#volume = data.volume;
+        if (isBetween(data?.volume, 0, 1)) this.#volume = data.volume;
         if (typeof data?.muted === "boolean") this.#muted = data.muted;
         this.emit("volumechange");
         break;
@@ -135,17 +155,66 @@ class Vimeo extends FramePlayer {
     this.#starting?.resolve();
     this.#starting = null;
     this.reportPaused(false);
+    this.#goToStart();
+  }
+
+  /** To where it was sent before it could go. */
+  #goToStart() {
+    if (this.#startAt === null) return;
+    const seconds = this.#startAt;
+    this.#startAt = null;
+    this.#go(seconds, { isQuiet: true });
+  }
+
+  #go(seconds, { isQuiet = false } = {}) {
+    this.aim(seconds, SEEK_PATIENCE_MS, { isQuiet });
+    this.#sent.push(seconds);
+    this.#hasSaidLast = false;
+    this.#sentAt = performance.now();
+    this.#call("setCurrentTime", seconds);
+  }
+
+  /** A position that came with an event. Answers whether it is believed. */
+  #at(seconds) {
+    if (this.#startAt !== null) return false;
+    if (!this.seeking || this.#unanswered.setCurrentTime === 0) return this.report(seconds);
+    // Of before it got there, whatever it says: its answer ends the seek.
+    return performance.now() - this.#sentAt > SEEK_PATIENCE_MS && this.arrive(seconds);
+  }
+
+  /** A call was answered, or failed: then `value` is missing. */
+  #answered(method, value) {
+    this.#unanswered[method] = Math.max(0, this.#unanswered[method] - 1);
+    if (method !== "setCurrentTime" || this.#unanswered.setCurrentTime > 0) return;
+    this.#sent = this.#hasSaidLast ? [] : this.#sent.slice(-1);
+    if (this.seeking) this.arrive(Number.isFinite(value) ? value : this.currentTime);
+  }
+
+  /** Whether somebody sought: not if it was sent there. Of several places it was sent to it may say the last only. */
+  #seeked(seconds) {
+    if (!Number.isFinite(seconds)) return;
+    const isHere = (place) => Math.abs(place - seconds) < NEAR_S;
+    const found = this.#sent.findIndex(isHere);
+    if (found < 0) {
+      if (!this.seeking && this.#at(seconds)) this.emit("seeked");
+      return;
+    }
+    this.#hasSaidLast ||= isHere(this.#sent.at(-1));
+    this.#sent.splice(0, found + 1);
+    if (this.#sent.length === 0 && this.seeking) this.arrive(seconds);
   }
 
   #failed(error) {
-    if (error?.name === "NotAllowedError" && this.#starting) {
+    if (error?.method in this.#unanswered) this.#answered(error.method);
+    if (error?.name === "NotAllowedError") {
       this.#wantsToPlay = false;
-      this.#starting.reject(notAllowed());
+      this.#starting?.reject(notAllowed());
       this.#starting = null;
+      this.emit("blocked");
       return;
     }
-    // A speed that its owner does not allow is no failure of the video.
-    if (error?.method === "setPlaybackRate") return;
+    // A speed that its owner does not allow, or a place that is none, is no failure of the video.
+    if (error?.method === "setPlaybackRate" || error?.method === "setCurrentTime") return;
     this.emit("error", error?.message || "Vimeo cannot play this video here");
   }
 
@@ -154,6 +223,11 @@ class Vimeo extends FramePlayer {
     this.#isReady = true;
     for (const name of EVENTS) this.#say("addEventListener", name);
     this.emit("ready");
+  }
+
+  #call(method, value) {
+    this.#unanswered[method] += 1;
+    this.#say(method, value);
   }
 
   #say(method, value) {

@@ -3,6 +3,11 @@ import { FramePlayer, notAllowed, withParams } from "/bridge/v1.js";
 
 const STATE = { unstarted: -1, ended: 0, playing: 1, paused: 2, buffering: 3, cued: 5 };
 
+const STATES = new Set(Object.values(STATE));
+
+/** No player is faster. */
+const MAX_SPEED = 16;
+
 /** The player does not say when somebody seeks: a jump larger than this between two reports was one. */
 const JUMP_S = 1;
 
@@ -35,10 +40,17 @@ class YouTube extends FramePlayer {
   #starting = null;
   #state = STATE.unstarted;
   #hasPlayed = false;
-  /** Something else than the video is shown: what the player reports is not about the video. */
-  #isAd = false;
-  /** Where the video was when something else began. */
-  #adAt = null;
+  /** Sought before it has begun it would begin: until somebody wishes that, the place to go is kept here. */
+  #isBegun;
+  #startAt = null;
+  /**
+   * By what it shows that it shows something else than the video, an advertisement mostly: "video" (another one's name),
+   * "length" (another length) or "state" (it begins again). What it reports meanwhile is not about the video.
+   */
+  #adBy = null;
+  /** Where the video was when something else began, and where it was sent since. */
+  #adAt = 0;
+  #adTo = null;
   /** A jump that the next report has to confirm. */
   #jump = null;
   #movedAt = 0;
@@ -50,6 +62,7 @@ class YouTube extends FramePlayer {
   constructor(stage, options) {
     super(stage, options);
     this.#videoId = new URL(options.url, location.href).pathname.split("/").pop();
+    this.#isBegun = Boolean(options.autoplay);
     const start = Math.floor(options.startAt || 0);
     const url = withParams(options.url, {
       ...options.params,
@@ -60,7 +73,7 @@ class YouTube extends FramePlayer {
       autoplay: options.autoplay ? 1 : 0,
       start: start || undefined,
     });
-    if (start) this.aim(start);
+    if (start && options.autoplay) this.aim(start, undefined, { isQuiet: true, isAnew: true });
     this.load(url, () => {
       clearInterval(this.#listening);
       this.#listening = setInterval(() => this.#say({ event: "listening" }), LISTENING_EVERY_MS);
@@ -79,10 +92,12 @@ class YouTube extends FramePlayer {
 
   get stalled() {
     const isStuck = this.#state === STATE.playing && performance.now() - this.#movedAt > STUCK_MS;
-    return super.stalled || this.#isAd || isStuck;
+    return super.stalled || this.#adBy !== null || isStuck;
   }
 
   play() {
+    this.#isBegun = true;
+    this.#goToStart();
     this.#command("playVideo");
     return new Promise((resolve, reject) => {
       this.#starting?.resolve();
@@ -99,7 +114,13 @@ class YouTube extends FramePlayer {
 
   seek(seconds) {
     this.#jump = null;
-    if (this.#isAd) this.#adAt = seconds;
+    if (!this.#isBegun) {
+      this.#startAt = seconds;
+      this.arrive(seconds);
+      this.emit("seeked");
+      return;
+    }
+    if (this.#adBy) this.#adTo = seconds;
     this.aim(seconds);
     this.#command("seekTo", seconds, true);
   }
@@ -125,32 +146,50 @@ class YouTube extends FramePlayer {
         this.#changed(info);
         break;
       case "onAutoplayBlocked":
+        this.#isBegun = this.#hasPlayed;
         this.#starting?.reject(notAllowed());
         this.#starting = null;
         this.emit("blocked");
         break;
       case "onError":
-        this.emit("error", ERRORS[info] ?? `YouTube reports error ${info}`);
+        if (Number.isInteger(info) && info > 0 && info < 1000) this.emit("error", ERRORS[info] ?? `YouTube reports error ${info}`);
         break;
     }
   }
 
   /** Fields come when they change: each is taken as it comes. */
   #delivered({ currentTime, currentTimeLastUpdated_, duration, playerState, playbackRate, muted, volume, videoData }) {
-    if (typeof videoData?.video_id === "string" && videoData.video_id) this.#shows(videoData.video_id === this.#videoId);
-    if (duration > 0 && this.#hasPlayed && Math.abs(duration - this.duration) > 1) this.#shows(false);
-    else if (!this.#isAd) this.reportDuration(duration);
+    if (typeof videoData?.video_id === "string" && videoData.video_id) {
+      if (videoData.video_id !== this.#videoId) this.#advert("video");
+      else if (this.#adBy === "video") this.#isBack();
+    }
+    this.#lasts(duration);
     if (playerState !== undefined) this.#changed(playerState);
-    if (Number.isFinite(playbackRate) && playbackRate !== this.#speed) {
+    if (Number.isFinite(playbackRate) && playbackRate > 0 && playbackRate <= MAX_SPEED && playbackRate !== this.#speed) {
       this.#speed = playbackRate;
       this.emit("ratechange");
     }
-    if (typeof muted === "boolean" || Number.isFinite(volume)) {
-      this.#muted = muted ?? this.#muted;
-      this.#volume = Number.isFinite(volume) ? volume / 100 : this.#volume;
+    const isVolume = Number.isFinite(volume) && volume >= 0 && volume <= 100;
+    if (typeof muted === "boolean" || isVolume) {
+      this.#muted = typeof muted === "boolean" ? muted : this.#muted;
+      this.#volume = isVolume ? volume / 100 : this.#volume;
       this.emit("volumechange");
     }
-    if (Number.isFinite(currentTime)) this.#at(currentTime, this.#stamp(currentTimeLastUpdated_), duration);
+    if (Number.isFinite(currentTime)) this.#at(currentTime, this.#stamp(currentTimeLastUpdated_));
+  }
+
+  /** A video grows while it is live; one that is shorter of a sudden is another one. */
+  #lasts(duration) {
+    if (!Number.isFinite(duration) || duration <= 0) return;
+    const isOther = Math.abs(duration - this.duration) > 1;
+    if (this.#adBy === "length") {
+      if (!isOther) this.#isBack();
+    } else if (this.#adBy === "state") {
+      if (isOther) this.#advert("length");
+    } else if (this.#adBy === null) {
+      if (this.#hasPlayed && isOther && duration < this.duration) this.#advert("length");
+      else this.reportDuration(duration);
+    }
   }
 
   /** The moment of performance.now() at which a report was true. */
@@ -160,14 +199,17 @@ class YouTube extends FramePlayer {
     return now - Math.min(MAX_AGE_MS, Math.max(0, Date.now() - updatedS * 1000));
   }
 
-  #at(seconds, at, duration) {
-    if (seconds !== this.#lastTime) this.#movedAt = performance.now();
+  #at(seconds, at) {
+    const hasMoved = seconds !== this.#lastTime;
+    if (hasMoved) this.#movedAt = performance.now();
     this.#lastTime = seconds;
-    if (this.#isAd) {
-      // It is over when the video goes on where it was.
-      const isBack = this.#adAt !== null && Math.abs(seconds - this.#adAt) < JUMP_S && !(Math.abs(duration - this.duration) > 1);
-      if (!isBack || this.#state !== STATE.playing) return;
-      this.#shows(true);
+    // Before it plays it is at 0, wherever it will begin.
+    if (!this.#hasPlayed) return;
+    if (this.#adBy) {
+      // Nothing else says that it is over: the video goes on where it was.
+      const isOn = hasMoved && [this.#adAt, this.#adTo ?? this.#adAt].some((place) => Math.abs(seconds - place) < JUMP_S);
+      if (this.#adBy !== "state" || !isOn || this.#state !== STATE.playing) return;
+      this.#isBack();
     }
     const isSteady = this.#isReady && !this.seeking && this.#hasPlayed;
     if (isSteady && Math.abs(seconds - this.currentTime) > JUMP_S && !this.#isConfirmed(seconds, at)) return;
@@ -190,45 +232,63 @@ class YouTube extends FramePlayer {
     return Math.abs(seconds - (before.seconds + (at - before.at) / 1000)) < AGREE_S;
   }
 
-  /** Whether what is shown is the room's video. */
-  #shows(isOurs) {
-    if (isOurs === !this.#isAd) return;
-    this.#isAd = !isOurs;
+  /** Something else is shown. */
+  #advert(by) {
+    const isNews = this.#adBy === null;
+    this.#adBy = by;
     this.#jump = null;
-    if (isOurs) {
-      this.#adAt = null;
-      this.reportStalled(this.#state === STATE.buffering);
-    } else {
-      this.#adAt = this.currentTime;
-      this.reportStalled(true);
-    }
+    if (!isNews) return;
+    this.#adAt = this.currentTime;
+    this.#adTo = this.seeking ? this.currentTime : null;
+    this.reportStalled(true);
+  }
+
+  /** The video is back: where it was, so it is sent anew to where it was sent meanwhile. */
+  #isBack() {
+    this.#adBy = null;
+    this.#jump = null;
+    this.reportStalled(this.#state === STATE.buffering);
+    const to = this.#adTo;
+    this.#adTo = null;
+    if (to !== null) this.seek(to);
+  }
+
+  /** To where it was sent before it could go. */
+  #goToStart() {
+    if (this.#startAt === null) return;
+    const seconds = this.#startAt;
+    this.#startAt = null;
+    this.aim(seconds, undefined, { isQuiet: true, isAnew: true });
+    this.#command("seekTo", seconds, true);
   }
 
   #changed(state) {
-    if (state === this.#state) return;
+    if (state === this.#state || !STATES.has(state)) return;
     this.#state = state;
     switch (state) {
       case STATE.unstarted:
         // A video that has begun is not begun again by its viewer.
-        if (this.#hasPlayed) this.#shows(false);
+        if (this.#hasPlayed) this.#advert(this.#adBy ?? "state");
         break;
       case STATE.playing:
         this.#movedAt = performance.now();
-        if (!this.#isAd) this.reportStalled(false);
+        if (!this.#adBy) this.reportStalled(false);
         this.#hasPlayed = true;
+        this.#isBegun = true;
         this.#starting?.resolve();
         this.#starting = null;
         this.reportPaused(false);
+        this.#goToStart();
         break;
       case STATE.paused:
-        if (!this.#isAd) this.reportStalled(false);
+        if (!this.#adBy) this.reportStalled(false);
         this.reportPaused(true);
         break;
       case STATE.buffering:
         this.reportStalled(true);
         break;
       case STATE.ended:
-        if (this.#isAd) break;
+        if (this.#adBy) break;
         this.reportStalled(false);
         this.reportPaused(true);
         this.emit("ended");

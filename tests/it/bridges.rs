@@ -5,14 +5,15 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    App, BUNDLED, PATIENCE,
+    App, BUNDLED, PATIENCE, Room,
     browser::{Browser, Window},
     players,
 };
 
 struct Scene {
     app: App,
-    _browser: Browser,
+    room: Room,
+    browser: Browser,
     ann: Window,
     ben: Window,
 }
@@ -20,8 +21,13 @@ struct Scene {
 impl Scene {
     /// A room that plays `source`, its host and a viewer, each before their own player.
     async fn of(source: Value) -> Scene {
+        Scene::with(source, json!({})).await
+    }
+
+    /// The same, with players that have these switches (see `tests/web/players/player.js`).
+    async fn with(source: Value, switches: Value) -> Scene {
         let app = App::with(BUNDLED).await;
-        let flags = players::serve().await;
+        let flags = players::serve_with(switches).await;
         let browser = Browser::with_flags(&flags.iter().map(String::as_str).collect::<Vec<_>>());
         let room = app.room_playing(source).await;
         let ann = browser.window().await;
@@ -33,7 +39,27 @@ impl Scene {
         for window in [&ann, &ben] {
             window.until("document.querySelector('#viewers').textContent === '2 watching'").await;
         }
-        Scene { app, _browser: browser, ann, ben }
+        Scene { app, room, browser, ann, ben }
+    }
+
+    /// Another viewer.
+    async fn joiner(&self) -> Window {
+        let window = self.browser.window().await;
+        window.goto(&format!("{}/r/{}", self.app.url, self.room.code)).await;
+        window.join().await;
+        window
+    }
+
+    /// Where the room is said to be, and whether it plays.
+    async fn playback(&self) -> Value {
+        self.app.view(&self.room).await["playback"].clone()
+    }
+
+    /// Nobody is on their own.
+    async fn all_are_together(&self) {
+        for window in [&self.ann, &self.ben] {
+            assert_eq!(window.eval("document.querySelector('#away').hidden").await, true, "watching on their own");
+        }
     }
 
     async fn close(self) {
@@ -44,16 +70,28 @@ impl Scene {
     }
 }
 
+fn youtube() -> Value {
+    json!({ "provider": "youtube", "media_type": "movie", "external_id": "aqz-KE-bpKQ" })
+}
+
+fn vimeo() -> Value {
+    json!({ "provider": "vimeo", "media_type": "movie", "external_id": "76979871/8272103f6e" })
+}
+
+fn vidking() -> Value {
+    json!({ "provider": "vidking", "media_type": "movie", "external_id": "1078605" })
+}
+
 /// Asks the player inside the frame. One that is loaded anew is another frame, to be entered again.
 async fn inside(window: &Window, expression: &str) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         window.until("document.querySelector('#stage iframe')").await;
-        let seen = match window.0.clone().enter_frame(0).await {
+        let seen = match window.0.enter_frame(0).await {
             Ok(()) => window.sees(expression).await,
             Err(_) => None,
         };
-        window.0.clone().enter_parent_frame().await.unwrap();
+        let _ = window.0.enter_parent_frame().await;
         if let Some(value) = seen {
             return value;
         }
@@ -67,13 +105,12 @@ async fn plays_from(window: &Window, seconds: u32, until: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_player_that_takes_json_commands_follows_the_host() {
-    follows_commands(json!({ "provider": "youtube", "media_type": "movie", "external_id": "aqz-KE-bpKQ" }), 100).await;
+    follows_commands(youtube(), 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_player_that_takes_object_commands_follows_the_host() {
-    follows_commands(json!({ "provider": "vimeo", "media_type": "movie", "external_id": "76979871/8272103f6e" }), 30)
-        .await;
+    follows_commands(vimeo(), 30).await;
 }
 
 async fn follows_commands(source: Value, far: u32) {
@@ -86,6 +123,12 @@ async fn follows_commands(source: Value, far: u32) {
     // The host's own clicks in the player are orders.
     inside(ann, &format!("(player.seek({far}), true)")).await;
     plays_from(ben, far, far + 15).await;
+    // Two clicks of a viewer's on the picture are a pause of their own, and the way back.
+    inside(ben, "(player.pause(), true)").await;
+    ben.until("!document.querySelector('#away').hidden").await;
+    inside(ben, "(player.play(), true)").await;
+    ben.until("document.querySelector('#away').hidden").await;
+    plays_from(ben, far, far + 20).await;
     inside(ann, "(player.pause(), true)").await;
     inside(ben, "player.paused").await;
     let (a, b) = tokio::join!(inside(ann, "player.time"), inside(ben, "player.time"));
@@ -101,7 +144,7 @@ async fn follows_commands(source: Value, far: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_player_that_takes_no_commands_is_loaded_where_it_should_be() {
-    let scene = Scene::of(json!({ "provider": "vidking", "media_type": "movie", "external_id": "1078605" })).await;
+    let scene = Scene::of(vidking()).await;
     let Scene { ann, ben, .. } = &scene;
     assert_eq!(ben.eval("document.querySelector('#stage iframe')").await, Value::Null, "paused: nothing is loaded");
     // The host presses play in the player: its message is the order.
@@ -126,7 +169,7 @@ async fn a_player_that_takes_no_commands_is_loaded_where_it_should_be() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_chooses_of_the_players_parameters_stays_in_the_browser() {
-    let scene = Scene::of(json!({ "provider": "vidking", "media_type": "movie", "external_id": "1078605" })).await;
+    let scene = Scene::of(vidking()).await;
     let Scene { app, ann, ben, .. } = &scene;
     ann.click("#options summary").await;
     assert_eq!(
@@ -141,5 +184,159 @@ async fn what_a_person_chooses_of_the_players_parameters_stays_in_the_browser() 
     ben.until("document.querySelector('#stage iframe').src.includes('autoPlay=true')").await;
     assert_eq!(ben.eval("document.querySelector('#stage iframe').src.includes('color')").await, false);
     assert!(!app.log().contains("e50914"));
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_advert_at_the_host_moves_nobody() {
+    let scene = Scene::of(youtube()).await;
+    let Scene { ann, ben, .. } = &scene;
+    ann.click("#play").await;
+    plays_from(ann, 3, 15).await;
+    plays_from(ben, 2, 15).await;
+    let from = inside(ben, "player.time").await.as_f64().unwrap();
+    let told = inside(ben, "player.told.length").await.as_u64().unwrap();
+    // An advert with a time and a length of its own: what it says is not about the room's video. The room waits for it.
+    inside(ann, "(player.advertise('other'), true)").await;
+    ann.until("document.querySelector('#notice').textContent.includes('buffering')").await;
+    inside(ben, "player.paused").await;
+    inside(ann, "performance.now() - player.advert.fromMs > 5000").await;
+    let held = scene.playback().await;
+    assert_eq!(held["hold"], "buffering", "{held}");
+    let at = held["position_ms"].as_f64().unwrap() / 1000.0;
+    assert!((from - 1.0..from + 4.0).contains(&at), "held at {at}, and the advert came at {from}");
+    inside(ann, "(player.resume(), true)").await;
+    inside(ben, "!player.paused").await;
+    let sought = format!(
+        "JSON.stringify(player.told.slice({told}).filter(([call]) => call === 'seekTo').map(([, seconds]) => seconds))"
+    );
+    let sought = inside(ben, &sought).await;
+    let sought: Vec<f64> = serde_json::from_str(sought.as_str().unwrap()).unwrap();
+    assert!(sought.iter().all(|place| (from - 1.0..from + 8.0).contains(place)), "moved to {sought:?} from {from}");
+    scene.all_are_together().await;
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_messages_detach_nobody_in_ten_jumps() {
+    jumps_ten_times(youtube()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_answers_detach_nobody_in_ten_jumps() {
+    jumps_ten_times(vimeo()).await;
+}
+
+async fn jumps_ten_times(source: Value) {
+    let scene = Scene::with(source, json!({ "delayMs": 40, "lagMs": 40, "seekMs": 100 })).await;
+    let Scene { ann, ben, .. } = &scene;
+    ann.click("#play").await;
+    plays_from(ann, 0, 20).await;
+    plays_from(ben, 0, 20).await;
+    for button in
+        ["#forward", "#forward", "#back", "#forward", "#back", "#back", "#forward", "#forward", "#back", "#back"]
+    {
+        let before = inside(ben, "player.time").await.as_f64().unwrap();
+        ann.click(button).await;
+        let is_there = if button == "#forward" {
+            format!("player.time > {}", before + 7.0)
+        } else {
+            format!("player.time < {}", before - 4.0)
+        };
+        inside(ben, &format!("!player.paused && {is_there}")).await;
+        inside(ann, &format!("!player.paused && {is_there}")).await;
+        scene.all_are_together().await;
+    }
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_that_needs_two_seconds_joins_all_the_same() {
+    for source in [youtube(), vimeo()] {
+        let scene = Scene::with(source, json!({ "readyMs": 2000 })).await;
+        let Scene { ann, ben, .. } = &scene;
+        ann.click("#play").await;
+        plays_from(ann, 1, 20).await;
+        plays_from(ben, 1, 20).await;
+        let cat = scene.joiner().await;
+        plays_from(&cat, 1, 30).await;
+        assert_eq!(cat.eval("document.querySelector('#away').hidden").await, true);
+        scene.all_are_together().await;
+        assert_eq!(scene.playback().await["is_playing"], true);
+        cat.close().await;
+        scene.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_report_of_zero_moves_nobody() {
+    for (source, far) in [(youtube(), 100), (vimeo(), 30), (vidking(), 600)] {
+        let scene = Scene::with(source, json!({ "saysZeroFirst": true })).await;
+        let Scene { ann, ben, .. } = &scene;
+        inside(ann, "(player.play(), true)").await;
+        plays_from(ben, 0, 20).await;
+        inside(ann, &format!("(player.seek({far}), true)")).await;
+        plays_from(ben, far, far + 15).await;
+        // Whoever joins now has a player whose first word is 0.
+        let cat = scene.joiner().await;
+        plays_from(&cat, far, far + 25).await;
+        inside(&cat, "player.hasSaidZero && player.time").await;
+        plays_from(ann, far, far + 25).await;
+        plays_from(ben, far, far + 25).await;
+        assert_eq!(cat.eval("document.querySelector('#away').hidden").await, true, "watching on their own");
+        scene.all_are_together().await;
+        cat.close().await;
+        scene.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_that_starts_when_its_time_is_set_starts_nobody() {
+    for source in [youtube(), vimeo()] {
+        let scene = Scene::of(source).await;
+        let Scene { ann, ben, .. } = &scene;
+        // The room is moved before anybody has played; whoever joins is put up where it is.
+        for seconds in [10, 20, 30] {
+            ann.click("#forward").await;
+            let text = format!("document.querySelector('#time').textContent.startsWith('0:{seconds}')");
+            ben.until(&text).await;
+        }
+        let cat = scene.joiner().await;
+        for window in [ann, ben, &cat] {
+            // Its answers have come: a place that was set late would have started it.
+            inside(window, "performance.now() > 3000").await;
+            inside(window, "player.paused && !player.hasPlayed").await;
+        }
+        assert_eq!(scene.playback().await["is_playing"], false);
+        ann.click("#play").await;
+        for window in [ann, ben, &cat] {
+            plays_from(window, 29, 45).await;
+        }
+        scene.all_are_together().await;
+        cat.close().await;
+        scene.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_that_is_loaded_anew_and_starts_late_is_loaded_once() {
+    // Later than the pause between two corrections (15 s): whoever judged it by its silence would load it again and again.
+    let scene = Scene::with(vidking(), json!({ "startMs": 17_000 })).await;
+    let Scene { ann, ben, .. } = &scene;
+    ann.click("#play").await;
+    inside(ann, "player.hasPlayed && player.time > 1").await;
+    for window in [ann, ben] {
+        // Having started so late a player may be brought to the room; while it started it was left alone.
+        let loads = window
+            .eval(
+                "performance.getEntriesByType('resource').filter(({ name }) => name.includes('autoPlay=true'))
+                 .map(({ startTime }) => startTime)",
+            )
+            .await;
+        let loads: Vec<f64> = serde_json::from_value(loads).unwrap();
+        let is_patient = loads.windows(2).all(|pair| pair[1] - pair[0] > 17_000.0);
+        assert!(!loads.is_empty() && is_patient, "loaded at {loads:?} ms");
+    }
+    scene.all_are_together().await;
     scene.close().await;
 }

@@ -7,6 +7,7 @@ mod harness;
 // What people do, and what they are promised.
 mod bridges;
 mod client; // the library that pages are made of
+mod conformance; // every bridge against a stand-in of its player
 mod manners; // what people type, press and open
 mod nodes; // several hosts as one, and what happens when something breaks
 mod rooms; // create, look, list, change, close; what survives

@@ -1,11 +1,21 @@
-//! Imitations of the providers' players. They speak the documented messages, over TLS, under the providers' own names:
-//! the browser is told that every name is this machine. What they prove is our half of the conversation.
+//! Stand-ins for the providers' players (`tests/web/players`), and the small server of the pages that are tried with
+//! them. The stand-ins speak the documented messages, over TLS, under the providers' own names: the browser is told that
+//! every name is this machine. What they prove is our half of the conversation.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
+    sync::watch,
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -15,11 +25,32 @@ use tokio_rustls::{
     },
 };
 
-/// Serves the imitations for as long as the runtime lives, and answers the browser flags that lead there.
+use super::npm;
+
+/// Vimeo's SDK as it is published.
+pub(crate) const VIMEO_SDK: npm::Package = npm::Package {
+    name: "@vimeo/player",
+    version: "2.30.4",
+    integrity: "sha512-M8m1UAhJSb+KCWuXDLWHViwj+3YY/0ogwFquRfMHs9e9LYjXT9iB7n+sOCKwUusbiXuU2HKmXx+FEGHtYZfUSg==",
+};
+
+/// Each name, and the stand-in that answers under it.
+const PLAYERS: [(&str, &str); 4] = [
+    ("www.vidking.net", "vidking"),
+    ("www.youtube-nocookie.com", "youtube"),
+    ("player.vimeo.com", "vimeo"),
+    ("play.acme.example", "acme"),
+];
+
+/// Serves the stand-ins for as long as the runtime lives, and answers the browser flags that lead there.
 pub(crate) async fn serve() -> Vec<String> {
-    let names = ["www.vidking.net", "www.youtube-nocookie.com", "player.vimeo.com"];
+    serve_with(json!({})).await
+}
+
+/// As [`serve`], with these switches (see `tests/web/players/player.js`) for every player.
+pub(crate) async fn serve_with(switches: Value) -> Vec<String> {
     let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(names.map(String::from)).unwrap();
+        rcgen::generate_simple_self_signed(PLAYERS.map(|(name, _)| name.to_owned())).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
@@ -27,24 +58,11 @@ pub(crate) async fn serve() -> Vec<String> {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let (acceptor, switches) = (acceptor.clone(), switches.clone());
             tokio::spawn(async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let mut request = Vec::new();
-                while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-                    if !matches!(stream.read_buf(&mut request).await, Ok(1..)) {
-                        return;
-                    }
-                }
-                let request = String::from_utf8_lossy(&request).to_lowercase();
-                let page = page(&request);
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                    page.len()
-                );
-                let _ = stream.write_all(head.as_bytes()).await;
-                let _ = stream.write_all(page.as_bytes()).await;
-                let _ = stream.shutdown().await;
+                let Some(request) = Request::read(&mut stream).await else { return };
+                stand_in(&request, &switches, stream).await;
             });
         }
     });
@@ -54,85 +72,186 @@ pub(crate) async fn serve() -> Vec<String> {
     ]
 }
 
-fn page(request: &str) -> String {
-    let player = match request {
-        request if request.contains("host: www.vidking.net") => RELOADED,
-        request if request.contains("host: www.youtube-nocookie.com") => JSON_STRINGS,
-        _ => OBJECTS,
-    };
-    format!("<!doctype html><title>player</title><script>{CLOCK}{player}</script>")
+/// The player of the name that was asked for; `answer=404`, `answer=500` and `answer=never` in its address are obeyed.
+async fn stand_in(request: &Request, switches: &Value, stream: impl AsyncWrite + Unpin) {
+    if let Some(script) = request.path.strip_prefix("/standin/") {
+        file(stream, &web("players").join(script)).await;
+        return;
+    }
+    match request.query.get("answer").map(String::as_str) {
+        Some("never") => std::future::pending().await,
+        Some("404") => respond(stream, "404 Not Found", "text/html", b"no such video").await,
+        Some("500") => respond(stream, "500 Internal Server Error", "text/html", b"out of order").await,
+        _ => {
+            let player = PLAYERS.iter().find(|(name, _)| *name == request.host).map_or("vimeo", |(_, player)| player);
+            let page = format!(
+                "<!doctype html><meta charset=utf-8><title>player</title><script>globalThis.SCENE = {switches};</script>\
+                 <script src=/standin/player.js></script><script src=/standin/{player}.js></script>"
+            );
+            respond(stream, "200 OK", "text/html", page.as_bytes()).await;
+        }
+    }
 }
 
-/// A player's inside: a position that runs. `player.play()`, `pause()` and `seek(s)` are a person's clicks in the frame.
-const CLOCK: &str = r#"
-const query = new URLSearchParams(location.search);
-const player = {
-  base: 0, since: null, changed: () => {},
-  get paused() { return this.since === null; },
-  get time() { return this.base + (this.paused ? 0 : (performance.now() - this.since) / 1000); },
-  play() { if (this.paused) { this.since = performance.now(); this.changed("play"); } },
-  pause() { if (!this.paused) { this.base = this.time; this.since = null; this.changed("pause"); } },
-  seek(seconds) { this.base = seconds; if (!this.paused) this.since = performance.now(); this.changed("seeked"); },
-};
-setInterval(() => { if (!player.paused) player.changed("timeupdate"); }, 250);
-"#;
+// ---- The pages -----------------------------------------------------------------------------------------------------
 
-/// Reports as JSON strings, takes no commands: `progress` in seconds and `autoPlay` in the address are all there is.
-const RELOADED: &str = r#"
-player.base = Number(query.get("progress") ?? 0);
-player.changed = (event) => parent.postMessage(JSON.stringify({ type: "PLAYER_EVENT", data: {
-  event, currentTime: player.time, duration: 7200, progress: player.time / 72, id: "1078605", mediaType: "movie",
-  season: 1, episode: 8, timestamp: Date.now() } }), "*");
-if (query.get("autoPlay") === "true") setTimeout(() => player.play(), 100);
-"#;
+/// How long a silence of the clip's lasts at most; a scene ends it before.
+const HOLD_LIMIT: Duration = Duration::from_secs(60);
 
-/// JSON strings both ways, after a handshake; reports fields when they change, and never says "seeked".
-const JSON_STRINGS: &str = r#"
-let listener = null;
-const say = (event, info) => listener && parent.postMessage(JSON.stringify({ event, info, id: listener.id, channel: "widget" }), listener.origin);
-const deliver = () => say("infoDelivery", { currentTime: player.time, duration: 212, playerState: player.paused ? 2 : 1 });
-const wanted = new Set();
-player.base = Number(query.get("start") ?? 0);
-player.changed = (event) => {
-  if (wanted.has("onStateChange") && event === "play") say("onStateChange", 1);
-  if (wanted.has("onStateChange") && event === "pause") say("onStateChange", 2);
-  deliver();
-};
-addEventListener("message", ({ data, origin }) => {
-  if (typeof data !== "string") return;
-  const { event, func, args, id, channel } = JSON.parse(data);
-  if (channel !== "widget" || origin !== query.get("origin")) return;
-  if (event === "listening" && !listener) {
-    listener = { id, origin };
-    say("initialDelivery", { duration: 212, playerState: -1 });
-    say("onReady", null);
-    if (query.get("autoplay") === "1") player.play();
-  }
-  if (event !== "command") return;
-  if (func === "addEventListener") wanted.add(args[0]);
-  if (func === "playVideo") player.play();
-  if (func === "pauseVideo") player.pause();
-  if (func === "seekTo") player.seek(args[0]);
-});
-"#;
+/// Serves the pages of `tests/web`, the bridges and what they import from the source, and the bundled clip, on 127.0.0.1;
+/// answers its address.
+pub(crate) async fn serve_pages() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let holds = Arc::new(Mutex::new(HashMap::new()));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let holds = holds.clone();
+            tokio::spawn(async move {
+                let Some(request) = Request::read(&mut stream).await else { return };
+                page(&request, stream, &holds).await;
+            });
+        }
+    });
+    address
+}
 
-/// Objects both ways; events only for those who asked for them by name.
-const OBJECTS: &str = r##"
-const wanted = new Set();
-let listener = null;
-const start = location.hash.match(/^#t=(\d+)s$/);
-if (start) player.base = Number(start[1]);
-player.changed = (event) => wanted.has(event) && parent.postMessage(
-  { event, data: { seconds: player.time, percent: player.time / 61.857, duration: 61.857 } }, listener);
-addEventListener("message", ({ data: { method, value }, origin }) => {
-  listener = origin;
-  if (method === "ping") {
-    parent.postMessage({ event: "ready" }, listener);
-    if (query.get("autoplay") === "1") setTimeout(() => player.play(), 50);
-  }
-  if (method === "addEventListener") wanted.add(value);
-  if (method === "play") player.play();
-  if (method === "pause") player.pause();
-  if (method === "setCurrentTime") player.seek(value);
-});
-"##;
+type Holds = Mutex<HashMap<String, watch::Sender<bool>>>;
+
+async fn page(request: &Request, stream: impl AsyncWrite + Unpin, holds: &Holds) {
+    let parts: Vec<_> = request.path.split('/').skip(1).collect();
+    match parts[..] {
+        ["bridge", "v1.js"] => file(stream, &repository().join("host/web/bridge-v1.js")).await,
+        ["client", name] => file(stream, &repository().join("host/web/client").join(name)).await,
+        ["plugins", "acme", name] => file(stream, &repository().join("plugin-api/examples/acme").join(name)).await,
+        ["plugins", id, name] => file(stream, &repository().join("plugins").join(id).join(name)).await,
+        ["sdk", name] => match npm::fetch(&VIMEO_SDK) {
+            Some(package) => file(stream, &package.join("dist").join(name)).await,
+            None => respond(stream, "404 Not Found", "text/plain", b"").await,
+        },
+        ["media", "clock.webm"] => clip(request, stream, holds).await,
+        ["release", hold] => {
+            // The page may ask before the clip's reader has come to the hold.
+            holds.lock().unwrap().entry(hold.to_owned()).or_insert_with(|| watch::channel(true).0).send_replace(false);
+            respond(stream, "200 OK", "text/plain", b"released").await;
+        }
+        [name] => file(stream, &web(name)).await,
+        _ => respond(stream, "404 Not Found", "text/plain", b"").await,
+    }
+}
+
+/// The clip's index is at its end: without it there is no seeking.
+const INDEX_BYTES: usize = 20_000;
+
+/// The bundled clip, by ranges. `answer` as for the stand-ins; `delay=MS`: each answer begins so late; `hold=NAME&after=BYTES`:
+/// nothing beyond that byte comes until `/release/NAME`; `garble=1`: no video.
+async fn clip(request: &Request, mut stream: impl AsyncWrite + Unpin, holds: &Holds) {
+    match request.query.get("answer").map(String::as_str) {
+        Some("never") => std::future::pending().await,
+        Some("404") => return respond(stream, "404 Not Found", "text/plain", b"").await,
+        Some("500") => return respond(stream, "500 Internal Server Error", "text/plain", b"").await,
+        _ => {}
+    }
+    let number = |name: &str| request.query.get(name).and_then(|text| text.parse::<u64>().ok());
+    tokio::time::sleep(Duration::from_millis(number("delay").unwrap_or(0))).await;
+    let mut body = fs::read(repository().join("plugins/mp4/media/clock.webm")).unwrap();
+    if request.query.contains_key("garble") {
+        body.fill(b'x');
+    }
+    let whole = body.len();
+    let Range { start, end } = request.range.clone().unwrap_or(0..whole);
+    let end = end.min(whole);
+    let head = format!(
+        "HTTP/1.1 206 Partial Content\r\nContent-Type: video/webm\r\nAccept-Ranges: bytes\r\n\
+         Content-Range: bytes {start}-{}/{whole}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        end - 1,
+        end - start
+    );
+    if stream.write_all(head.as_bytes()).await.is_err() {
+        return;
+    }
+    let mut sent = start;
+    if let (Some(name), Some(after)) = (request.query.get("hold"), number("after"))
+        && start < whole - INDEX_BYTES
+    {
+        let mut held = {
+            let mut holds = holds.lock().unwrap();
+            holds.entry(name.clone()).or_insert_with(|| watch::channel(true).0).subscribe()
+        };
+        let until = end.min((after as usize).max(start));
+        if stream.write_all(&body[start..until]).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+        sent = until;
+        let _ = tokio::time::timeout(HOLD_LIMIT, held.wait_for(|is_held| !is_held)).await;
+    }
+    let _ = stream.write_all(&body[sent..end]).await;
+    let _ = stream.shutdown().await;
+}
+
+// ---- HTTP, as much as a browser needs ------------------------------------------------------------------------------
+
+struct Request {
+    host: String,
+    path: String,
+    query: HashMap<String, String>,
+    range: Option<Range<usize>>,
+}
+
+impl Request {
+    async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
+        let mut bytes = Vec::new();
+        while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
+            if !matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {
+                return None;
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines = text.lines();
+        let target = lines.next()?.split(' ').nth(1)?;
+        let headers: HashMap<String, &str> =
+            lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value)).collect();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let range = headers.get("range").and_then(|range| {
+            let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
+            Some(start.parse().ok()?..end.parse::<usize>().map_or(usize::MAX, |last| last + 1))
+        });
+        Some(Request {
+            host: headers.get("host").copied().unwrap_or_default().to_lowercase(),
+            path: path.to_owned(),
+            query: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            range,
+        })
+    }
+}
+
+async fn file(stream: impl AsyncWrite + Unpin, path: &Path) {
+    let kind = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("html") => "text/html",
+        Some("js") => "text/javascript",
+        _ => "text/plain",
+    };
+    match fs::read(path) {
+        Ok(body) => respond(stream, "200 OK", kind, &body).await,
+        Err(_) => respond(stream, "404 Not Found", "text/plain", b"").await,
+    }
+}
+
+async fn respond(mut stream: impl AsyncWrite + Unpin, status: &str, kind: &str, body: &[u8]) {
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let _ = stream.write_all(head.as_bytes()).await;
+    let _ = stream.write_all(body).await;
+    let _ = stream.shutdown().await;
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn web(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("web").join(name)
+}
