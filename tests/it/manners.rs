@@ -15,7 +15,6 @@ async fn a_key_that_is_not_the_rooms_takes_nobodys_good_key_away() {
     let ann = scene.host().await;
     // A link that anybody who knows the code can send.
     ann.goto(&format!("{}#key=wrong", scene.link(&scene.app.url))).await;
-    ann.0.refresh().await.unwrap();
     notice_says(&ann, "The key in the link is not this room's").await;
     ann.until("document.querySelector('#role').textContent.includes('You control')").await;
     // Whoever has no other key watches, and is told why.
