@@ -6,10 +6,11 @@ use std::{
     io::{ErrorKind, Read, Write},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
@@ -233,6 +234,7 @@ impl Loader {
             Isolation::None => {
                 let (residue, sha256, name) = (self.residue.clone(), origin.sha256.clone(), id.clone());
                 Worker::start(&name, Some(deadline), PREPARE_DEADLINE, move || {
+                    let _turn = turn();
                     let _marked = marker.set()?;
                     let open = || residue.open(&id, &sha256, &what.library);
                     prepare(&what, open, |_| {}).map(Backend::Here)
@@ -249,6 +251,24 @@ impl Loader {
             Isolation::Process => {
                 Err(StartError::Refused("isolation = \"process\" is not available on this system".into()))
             }
+        }
+    }
+}
+
+/// How long a plugin waits while another is being loaded; one that hangs there must not keep all others out.
+const TURN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// One plugin after the other: if the process does not survive a load, only that one was being loaded, and only it is
+/// found marked at the next start.
+fn turn() -> Option<MutexGuard<'static, ()>> {
+    static LOADING: Mutex<()> = Mutex::new(());
+    let waited = Instant::now();
+    loop {
+        match LOADING.try_lock() {
+            Ok(turn) => return Some(turn),
+            Err(TryLockError::Poisoned(turn)) => return Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) if waited.elapsed() > TURN_PATIENCE => return None,
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
         }
     }
 }
