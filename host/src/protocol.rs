@@ -90,16 +90,11 @@ struct SeenSource {
     episode: Option<u32>,
 }
 
-/// What any command may carry.
-#[derive(Deserialize)]
-struct About {
-    at_ms: Option<i64>,
-    version: Option<i64>,
-}
-
 #[derive(Deserialize)]
 struct Play {
     position_ms: Option<i64>,
+    at_ms: Option<i64>,
+    version: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -108,17 +103,23 @@ struct Pause<'a> {
     /// A reason that is not known is none.
     #[serde(borrow)]
     because: Option<Cow<'a, str>>,
+    at_ms: Option<i64>,
+    version: Option<i64>,
 }
 
 #[derive(Deserialize)]
 struct Seek {
     position_ms: i64,
+    at_ms: Option<i64>,
+    version: Option<i64>,
 }
 
 #[derive(Deserialize)]
 struct Progress {
     position_ms: i64,
     ended: Option<bool>,
+    at_ms: Option<i64>,
+    version: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -139,21 +140,22 @@ impl ClientMessage {
                 ClientMessage::Hello(Hello { name, key, seen: seen.map(SeenRoom::from) })
             }
             "PLAY" => {
-                let Play { position_ms } = read(text)?;
-                ordered(text, Command::Play { position_ms })?
+                let Play { position_ms, at_ms, version } = read(text)?;
+                ClientMessage::Command(Order { command: Command::Play { position_ms }, at_ms, version })
             }
             "PAUSE" => {
-                let Pause { position_ms, because } = read(text)?;
+                let Pause { position_ms, because, at_ms, version } = read(text)?;
                 let hold = because.filter(|reason| *reason == Hold::Buffering.word()).map(|_| Hold::Buffering);
-                ordered(text, Command::Pause { position_ms, hold })?
+                ClientMessage::Command(Order { command: Command::Pause { position_ms, hold }, at_ms, version })
             }
             "SEEK" => {
-                let Seek { position_ms } = read(text)?;
-                ordered(text, Command::Seek { position_ms })?
+                let Seek { position_ms, at_ms, version } = read(text)?;
+                ClientMessage::Command(Order { command: Command::Seek { position_ms }, at_ms, version })
             }
             "PROGRESS" => {
-                let Progress { position_ms, ended } = read(text)?;
-                ordered(text, Command::Progress { position_ms, has_ended: ended == Some(true) })?
+                let Progress { position_ms, ended, at_ms, version } = read(text)?;
+                let command = Command::Progress { position_ms, has_ended: ended == Some(true) };
+                ClientMessage::Command(Order { command, at_ms, version })
             }
             "PING" => ClientMessage::Ping { client_ms: read::<Ping>(text)?.client_ms },
             "SYNC" => ClientMessage::Sync,
@@ -180,11 +182,6 @@ fn checked_name(name: &str) -> Result<String, BadMessage> {
     } else {
         Err(BadMessage(format!("a name has 1 to {NAME_CHARS} characters, none of them a control character")))
     }
-}
-
-fn ordered(text: &str, command: Command) -> Result<ClientMessage, BadMessage> {
-    let About { at_ms, version } = read(text)?;
-    Ok(ClientMessage::Command(Order { command, at_ms, version }))
 }
 
 impl From<SeenText> for SeenRoom {

@@ -1,4 +1,5 @@
 // REST, as the pages use it.
+import { keptTexts } from "/assets/page.js";
 
 /** A request the server refused: its code, a sentence, and the fields that are wrong. */
 export class ApiError extends Error {
@@ -26,29 +27,10 @@ export async function request(method, path, { body, key } = {}) {
   return answer;
 }
 
-// The key stays in this browser; a link with `#key=…` carries it to another one of the host's.
-const keyName = (code) => `streamit.key.${code}`;
+// The key stays in this browser; a link with `#key=…` carries it to another one of the host's. Without storage it lives as
+// long as the page.
+const keyName = (code) => `key.${code}`;
 
-export function storedKey(code) {
-  try {
-    return localStorage.getItem(keyName(code));
-  } catch {
-    return null;
-  }
-}
-
-export function storeKey(code, key) {
-  try {
-    localStorage.setItem(keyName(code), key);
-  } catch {
-    // Without storage the key lives as long as the page.
-  }
-}
-
-export function forgetKey(code) {
-  try {
-    localStorage.removeItem(keyName(code));
-  } catch {
-    // Nothing was stored.
-  }
-}
+export const storedKey = (code) => keptTexts.read(keyName(code));
+export const storeKey = (code, key) => keptTexts.write(keyName(code), key);
+export const forgetKey = (code) => keptTexts.write(keyName(code), null);

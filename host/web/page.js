@@ -3,41 +3,45 @@
 /** @param {string} id */
 export const $ = (id) => document.getElementById(id);
 
-/** What this browser keeps; without storage nothing is kept, and nothing breaks. */
+/**
+ * Texts in a storage of the browser's; without it nothing is kept, and nothing breaks. `area` is asked each time: where
+ * storage is forbidden, even naming it throws.
+ */
+const texts = (area) => ({
+  read(name) {
+    try {
+      return area().getItem(`streamit.${name}`);
+    } catch {
+      return null;
+    }
+  },
+  write(name, text) {
+    try {
+      if (text === null) area().removeItem(`streamit.${name}`);
+      else area().setItem(`streamit.${name}`, text);
+    } catch {
+      // It cannot be kept.
+    }
+  },
+});
+
+/** What this tab keeps over a reload. */
+export const keptHere = texts(() => sessionStorage);
+
+/** What this browser keeps, as texts. */
+export const keptTexts = texts(() => localStorage);
+
+/** The same, as values. */
 export const kept = {
   read(name, fallback = null) {
     try {
-      return JSON.parse(localStorage.getItem(`streamit.${name}`)) ?? fallback;
+      return JSON.parse(keptTexts.read(name)) ?? fallback;
     } catch {
       return fallback;
     }
   },
   write(name, value) {
-    try {
-      if (value === null) localStorage.removeItem(`streamit.${name}`);
-      else localStorage.setItem(`streamit.${name}`, JSON.stringify(value));
-    } catch {
-      // It cannot be kept.
-    }
-  },
-};
-
-/** What this tab keeps over a reload. */
-export const keptHere = {
-  read(name) {
-    try {
-      return sessionStorage.getItem(`streamit.${name}`);
-    } catch {
-      return null;
-    }
-  },
-  write(name, value) {
-    try {
-      if (value === null) sessionStorage.removeItem(`streamit.${name}`);
-      else sessionStorage.setItem(`streamit.${name}`, value);
-    } catch {
-      // It cannot be kept.
-    }
+    keptTexts.write(name, JSON.stringify(value));
   },
 };
 

@@ -130,7 +130,6 @@ function welcomed({ you }) {
     keptHere.write(LINK_KEY, null);
   }
   stage.use(connection, { isInteractive: role === "host" });
-  say("line");
   showRole();
 }
 

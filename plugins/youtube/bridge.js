@@ -211,9 +211,8 @@ class YouTube extends FramePlayer {
       if (this.#adBy !== "state" || !isOn || this.#state !== STATE.playing) return;
       this.#isBack();
     }
-    const isSteady = this.#isReady && !this.seeking && this.#hasPlayed;
-    if (isSteady && Math.abs(seconds - this.currentTime) > JUMP_S && !this.#isConfirmed(seconds, at)) return;
-    const isJump = isSteady && this.#jump !== null && Math.abs(seconds - this.currentTime) > JUMP_S;
+    const isJump = this.#isReady && !this.seeking && Math.abs(seconds - this.currentTime) > JUMP_S;
+    if (isJump && !this.#isConfirmed(seconds, at)) return;
     this.#jump = null;
     if (!this.report(seconds, at)) return;
     if (isJump) this.emit("seeked");

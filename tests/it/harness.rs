@@ -265,6 +265,12 @@ impl App {
         Room { code: text(&answer.body["room"]["code"]), key: text(&answer.body["host_key"]) }
     }
 
+    /// Has the room play something else, as its host does.
+    pub(crate) async fn put_source(&self, room: &Room, source: Value) -> Answer {
+        let path = format!("/api/v1/rooms/{}/source", room.code);
+        self.request(Method::PUT, &path, Some(&room.key), Some(source)).await
+    }
+
     /// Everything the room's code shows.
     pub(crate) async fn view(&self, room: &Room) -> Value {
         let answer = self.get(&format!("/api/v1/rooms/{}", room.code)).await;

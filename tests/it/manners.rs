@@ -189,9 +189,8 @@ async fn the_next_film_is_as_loud_as_the_last_and_keeps_the_whole_screen() {
     ann.until("document.fullscreenElement?.id === 'screen'").await;
     ann.run(&format!("{VIDEO}.volume = 0.2; window.first = {VIDEO}; return 0;")).await;
     std::fs::copy(scene.app.path("media/clock.webm"), scene.app.path("media/next.webm")).unwrap();
-    let path = format!("/api/v1/rooms/{}/source", scene.room.code);
     let next = json!({ "provider": "mp4", "media_type": "movie", "external_id": "next.webm" });
-    scene.app.request(reqwest::Method::PUT, &path, Some(&scene.room.key), Some(next)).await;
+    scene.app.put_source(&scene.room, next).await;
     ann.until(&format!("{VIDEO} !== first && {VIDEO}?.readyState >= 2 && Math.abs({VIDEO}.volume - 0.2) < 0.01")).await;
     ann.until("document.fullscreenElement?.id === 'screen'").await;
     ann.close().await;

@@ -76,8 +76,7 @@ async fn lives_in_a_running_host(app: &App, id: &str, library: &Path) {
     let other = app.room_playing(episode.clone()).await;
     let url = format!("https://play.{id}.example/tv/4711/2/3");
     assert_eq!(app.view(&other).await["embed_url"], url);
-    let path = format!("/api/v1/rooms/{}/source", room.code);
-    let put = app.request(reqwest::Method::PUT, &path, Some(&room.key), Some(episode.clone())).await;
+    let put = app.put_source(&room, episode.clone()).await;
     assert_eq!(put.status, 200, "{put:?}");
     for member in [&mut ann, &mut ben] {
         member.sees(|state| state["room"]["source"]["provider"] == id).await;

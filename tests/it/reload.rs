@@ -292,8 +292,7 @@ async fn a_page_that_was_open_before_a_provider_came_plays_it() {
     app.write_config(&format!("{MP4}[providers.vimeo]\n"));
     app.reload().await;
     let source = json!({ "provider": "vimeo", "media_type": "movie", "external_id": "76979871/8272103f6e" });
-    let path = format!("/api/v1/rooms/{}/source", room.code);
-    app.request(reqwest::Method::PUT, &path, Some(&room.key), Some(source)).await;
+    app.put_source(&room, source).await;
     window
         .until("document.querySelector('#stage iframe')?.src.startsWith('https://player.vimeo.com/video/76979871')")
         .await;

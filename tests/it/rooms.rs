@@ -221,8 +221,7 @@ async fn the_list_has_public_rooms_whose_host_is_here() {
 async fn a_room_survives_kill_9_with_its_identity_and_its_key() {
     let mut app = App::start().await;
     let room = app.room_with(json!({ "title": "still here", "source": clock() })).await;
-    let path = format!("/api/v1/rooms/{}/source", room.code);
-    app.request(Method::PUT, &path, Some(&room.key), Some(episode())).await;
+    app.put_source(&room, episode()).await;
     let mut before = app.host(&room).await;
     let version = before.sync().await["version"].as_i64().unwrap();
 

@@ -398,14 +398,13 @@ async fn another_film_ten_times_in_a_row_leaves_one_player_in_place() {
     let scene = Scene::new().await;
     let ann = scene.host().await;
     let ben = scene.viewer().await;
-    let path = format!("/api/v1/rooms/{}/source", scene.room.code);
     for n in 0..10 {
         let source = if n % 2 == 0 {
             json!({ "provider": "vidking", "media_type": "movie", "external_id": "1078605" })
         } else {
             clock()
         };
-        scene.app.request(reqwest::Method::PUT, &path, Some(&scene.room.key), Some(source)).await;
+        scene.app.put_source(&scene.room, source).await;
     }
     for window in [&ann, &ben] {
         window
@@ -453,9 +452,8 @@ async fn a_stream_without_a_length_shows_no_bar_and_says_no_null() {
     let at = clip.windows(3).position(|bytes| bytes == [0x44, 0x89, 0x88]).unwrap();
     clip[at..at + 2].copy_from_slice(&[0xec, 0x89]);
     fs::write(scene.app.path("media/endless.webm"), clip).unwrap();
-    let path = format!("/api/v1/rooms/{}/source", scene.room.code);
     let source = json!({ "provider": "mp4", "media_type": "movie", "external_id": "endless.webm" });
-    scene.app.request(reqwest::Method::PUT, &path, Some(&scene.room.key), Some(source)).await;
+    scene.app.put_source(&scene.room, source).await;
     let ann = scene.window().await;
     ann.before_pages(
         "window.nulls = []; const was = WebSocket.prototype.send;

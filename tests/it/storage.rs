@@ -31,8 +31,7 @@ async fn a_room_stores_identity_and_nothing_else() {
         ann.send(json!({ "type": "PAUSE", "position_ms": 77_777_777 })).await;
         ben.sees_position(77_777_777).await;
         app.view(&room).await;
-        let path = format!("/api/v1/rooms/{}/source", room.code);
-        app.request(reqwest::Method::PUT, &path, Some(&room.key), Some(episode())).await;
+        app.put_source(&room, episode()).await;
         app.get(&format!("/r/{}?color=e50914&autoPlay=true&progress=77", room.code)).await;
         keys.push(room.key);
     }

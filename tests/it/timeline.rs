@@ -1,6 +1,5 @@
 //! One timeline: whose word about it still counts, when a start is, what holds it, and who brings it back.
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
@@ -32,8 +31,7 @@ impl Party {
 
     /// Something else to play. Everyone has seen it when this returns.
     async fn change_source(&mut self, app: &App) -> Value {
-        let path = format!("/api/v1/rooms/{}/source", self.room.code);
-        let put = app.request(Method::PUT, &path, Some(&self.room.key), Some(episode())).await;
+        let put = app.put_source(&self.room, episode()).await;
         assert_eq!(put.status.as_u16(), 200, "{put:?}");
         for member in [&mut self.ann, &mut self.tab, &mut self.ben] {
             member.sees(|state| state["room"]["source"] == episode()).await;

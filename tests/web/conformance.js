@@ -90,25 +90,19 @@ for (const delayMs of [40, 1500, 5000]) {
   add(`answers ${delayMs} ms late: each order has its one event`, (provider) => on(provider, {}, async (bench, player) => {
     await bench.begin();
     await bench.do("set", { delayMs });
-    bench.mark();
-    player.seek(40);
-    const moved = watch(bench, () => provider.isOld || near(player.currentTime, 40));
-    await until(() => bench.count("seeked") > 0, "seeked");
-    await bench.idle();
-    bench.heard({ seeked: 1 }, "a seek while playing");
-    moved.stop();
-    bench.mark();
-    player.pause();
-    await until(() => bench.count("pause") > 0, "pause");
-    await bench.idle();
-    bench.heard({ pause: 1 }, "a pause");
-    bench.mark();
-    player.seek(20);
-    const still = watch(bench, () => provider.isOld || near(player.currentTime, 20));
-    await until(() => bench.count("seeked") > 0, "seeked");
-    await bench.idle();
-    bench.heard({ seeked: 1 }, "a seek while paused");
-    still.stop();
+    const isAnswered = async (event, words, order, isSo = () => true) => {
+      bench.mark();
+      order();
+      const watched = watch(bench, isSo);
+      await until(() => bench.count(event) > 0, event);
+      await bench.idle();
+      bench.heard({ [event]: 1 }, words);
+      watched.stop();
+    };
+    const isAt = (seconds) => () => provider.isOld || near(player.currentTime, seconds);
+    await isAnswered("seeked", "a seek while playing", () => player.seek(40), isAt(40));
+    await isAnswered("pause", "a pause", () => player.pause());
+    await isAnswered("seeked", "a seek while paused", () => player.seek(20), isAt(20));
   }), takesOrders);
 }
 

@@ -109,15 +109,16 @@ pub(super) async fn not_found(method: Method, headers: HeaderMap, uri: Uri) -> R
 }
 
 pub(super) async fn asset(Path(file): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Error> {
-    match ASSETS.get(file.as_str()).filter(|asset| asset.content_type != HTML) {
-        Some(asset) => Ok(asset.answer(&headers)),
-        None => Err(error::not_found(uri).await),
-    }
+    file_or_error(ASSETS.get(file.as_str()).filter(|asset| asset.content_type != HTML), &headers, uri).await
 }
 
 pub(super) async fn client(Path(file): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Error> {
-    match CLIENT.get(file.as_str()) {
-        Some(module) => Ok(module.answer(&headers)),
+    file_or_error(CLIENT.get(file.as_str()), &headers, uri).await
+}
+
+async fn file_or_error(file: Option<&Asset>, headers: &HeaderMap, uri: Uri) -> Result<Response, Error> {
+    match file {
+        Some(file) => Ok(file.answer(headers)),
         None => Err(error::not_found(uri).await),
     }
 }

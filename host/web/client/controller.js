@@ -5,15 +5,15 @@
 // time crackles on phones and over Bluetooth.
 
 /** Begins beyond this: above what a player jitters by, below what anybody sees (a frame of a film is 42 ms). */
-export const BEGIN_S = 0.02;
+const BEGIN_S = 0.02;
 /** Soon after a move a rest of it is worth mending: two players that are off either way are off by twice as much. */
 const BEGIN_SOON_S = 0.01;
 
 /** Ends within this. */
-export const END_S = 0.005;
+const ARRIVED_S = 0.005;
 
 /** Beyond this a bend would take longer than a seek is disturbing. */
-export const SEEK_S = 1;
+const SEEK_S = 1;
 
 /** The same where bending does not help: further off than a seek lands, and not more often than this. */
 const RATELESS_SEEK_S = 0.15;
@@ -32,11 +32,13 @@ const GENTLE_BELOW_S = 0.06;
 const SOON_MS = 6000;
 /** What a bend is sized to take. */
 const ARRIVE_S = 1.5;
+/** How old the median of the samples is by the time it is judged: a bend has gone on since. */
+const SAMPLES_AGE_S = 0.2;
 /** A bend that has not arrived by then is judged, and if need be begun anew. */
 const BEND_LIMIT_MS = 15_000;
 
 /** Nothing is believed for so long after a seek, a stall or a change of visibility. */
-export const SETTLE_MS = 500;
+const SETTLE_MS = 500;
 
 /** Samples whose median counts. */
 const SAMPLES = 5;
@@ -266,9 +268,8 @@ export class Controller {
     const bend = this.#bend;
     if (!bend) return null;
     const passedS = (nowMs - bend.fromMs) / 1000;
-    // The samples are a little old: the bend has gone on since.
-    const ahead = (bend.rate - 1) * 0.2;
-    const isThere = Math.abs(error) < END_S || Math.sign(error - ahead) !== Math.sign(bend.errorS);
+    const ahead = (bend.rate - 1) * SAMPLES_AGE_S;
+    const isThere = Math.abs(error) < ARRIVED_S || Math.sign(error - ahead) !== Math.sign(bend.errorS);
     const isLost = Math.abs(error) > SEEK_S + BEGIN_S;
     const isLate = passedS * 1000 > BEND_LIMIT_MS;
     if (!isThere && !isLost && !isLate && canBend) return null;

@@ -124,9 +124,9 @@ export class Follower extends EventTarget {
     this.#isVisible = isVisible;
     this.#limits = limits;
     this.#mountedAt = localNow();
-    const canBend = this.rateKind === "free";
-    const bendable = limits.control === "commands" && canBend;
-    this.#controller = new Controller(costs, bendable ? {} : { seekBeyondS: limits.drift_ms / 1000, cooldownMs: limits.cooldown_ms });
+    const canBend = limits.control === "commands" && !this.isLoose;
+    const ofProvider = { seekBeyondS: limits.drift_ms / 1000, cooldownMs: limits.cooldown_ms };
+    this.#controller = new Controller(costs, canBend ? {} : ofProvider);
     // It may have been put up playing, and at a position: what it says about that is an answer.
     this.#orders.tell("seek", this.#mountedAt);
     player.addEventListener("ready", () => this.#ready());
@@ -517,9 +517,7 @@ export class Follower extends EventTarget {
     const { playbackRate } = this.#player;
     if (playbackRate === undefined || Math.abs(playbackRate - this.#rate) < 1e-3 || this.#isDetached) return;
     // A room has no speed of its own.
-    this.#rate = 1;
-    this.#controller.straightened();
-    this.#player.playbackRate = 1;
+    this.#setRate(1);
     this.#emit("speed");
   }
 
