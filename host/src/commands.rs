@@ -8,13 +8,14 @@ use std::{
 use streamit::{
     program,
     providers::{
-        author::{self, Checked, Inspected, Language, Untried},
+        author::{self, Checked, Inspected, Untried},
         check::{self, CaseResult},
+        template::{self, Language},
     },
 };
 use streamit_plugin_api::{Media, MediaType};
 
-use super::{BAD_CONFIGURATION, FAILED, Outcome, PluginCommand};
+use super::{BAD_CONFIGURATION, FAILED, Outcome, PluginCommand, print};
 
 pub(super) fn run(command: PluginCommand) -> Outcome<()> {
     match command {
@@ -32,8 +33,8 @@ pub(super) fn run(command: PluginCommand) -> Outcome<()> {
     }
 }
 
-/// The dependency on the plugin API, as the author wants it.
-fn dependency(path: Option<&Path>, git: Option<&str>, version: Option<&str>) -> Outcome<String> {
+/// The dependency on the plugin API, if the author wants another than a copy of it.
+fn dependency(path: Option<&Path>, git: Option<&str>, version: Option<&str>) -> Outcome<Option<String>> {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     if let Some(path) = path {
         let failed = |error| (BAD_CONFIGURATION, format!("--api-path {}: {error}", path.display()));
@@ -42,49 +43,47 @@ fn dependency(path: Option<&Path>, git: Option<&str>, version: Option<&str>) -> 
             let text = format!("--api-path {}: no Cargo.toml is there; name the folder plugin-api", path.display());
             return Err((BAD_CONFIGURATION, text));
         }
-        return Ok(format!("{{ path = {} }}", quoted(&path.to_string_lossy())));
+        return Ok(Some(format!("{{ path = {} }}", quoted(&path.to_string_lossy()))));
     }
-    Ok(match (git, version) {
-        (Some(git), _) => format!("{{ git = {} }}", quoted(git)),
-        (None, version) => quoted(version.unwrap_or(env!("CARGO_PKG_VERSION"))),
-    })
+    Ok(git.map(|git| format!("{{ git = {} }}", quoted(git))).or_else(|| version.map(quoted)))
 }
 
 fn new(name: &str, language: &Language) -> Outcome<()> {
-    let (folder, files) = author::new(Path::new("."), name, language).map_err(|error| (FAILED, error))?;
-    for file in files {
-        println!("{}", file.display());
-    }
+    let (folder, files) = template::write(Path::new("."), name, language).map_err(|error| (FAILED, error))?;
+    let mut answer: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
     let library = format!("{}{}{}", env::consts::DLL_PREFIX, name.replace('-', "_"), env::consts::DLL_SUFFIX);
     let (build, built) = match language {
         Language::Rust(_) => ("cargo build --release", PathBuf::from("target/release").join(library)),
         Language::C => ("make", PathBuf::from(library)),
     };
-    println!("\nNext:\n  cd {}\n  {build}\n  streamit plugin check {}", folder.display(), built.display());
-    Ok(())
+    let (folder, built) = (folder.display(), built.display());
+    answer += &format!("\nNext:\n  cd {folder}\n  {build}\n  streamit plugin check {built}");
+    print(&answer)
 }
 
 fn inspect(file: &Path, json: bool) -> Outcome<()> {
     let inspected = author::inspect(file).map_err(|error| (BAD_CONFIGURATION, error))?;
     if json {
-        println!("{}", serde_json::to_string(&inspected).expect("plain data"));
-        return Ok(());
+        return print(&serde_json::to_string(&inspected).expect("plain data"));
     }
     let Inspected { id, name, version, abi, toolchain, media_types, embed_origins, sha256, .. } = &inspected;
     let Inspected { control, examples, rejects, bridge_bytes, bytes, .. } = &inspected;
-    println!("id             {id}");
-    println!("name           {name}");
-    println!("version        {version}");
-    println!("abi            {abi}");
-    println!("toolchain      {toolchain}");
-    println!("media types    {}", media_types.join(", "));
-    println!("control        {}", serde_json::to_value(control).expect("plain data").as_str().unwrap_or_default());
-    println!("embed origins  {}", embed_origins.join(", "));
-    println!("golden cases   {examples} examples, {rejects} rejects");
-    println!("bridge         {bridge_bytes} bytes");
-    println!("file           {bytes} bytes");
-    println!("sha256         {sha256}");
-    Ok(())
+    let control = serde_json::to_value(control).expect("plain data");
+    let lines = [
+        format!("id             {id}"),
+        format!("name           {name}"),
+        format!("version        {version}"),
+        format!("abi            {abi}"),
+        format!("toolchain      {toolchain}"),
+        format!("media types    {}", media_types.join(", ")),
+        format!("control        {}", control.as_str().unwrap_or_default()),
+        format!("embed origins  {}", embed_origins.join(", ")),
+        format!("golden cases   {examples} examples, {rejects} rejects"),
+        format!("bridge         {bridge_bytes} bytes"),
+        format!("file           {bytes} bytes"),
+        format!("sha256         {sha256}"),
+    ];
+    print(&lines.join("\n"))
 }
 
 fn episode(tv: &[String]) -> Outcome<Media<'static>> {
@@ -109,10 +108,7 @@ fn config(json: Option<&str>) -> Outcome<Option<toml::Table>> {
 
 fn try_one(file: &Path, media: &Media<'_>, json: Option<&str>) -> Outcome<()> {
     match author::try_one(file, config(json)?, media, &program()) {
-        Ok(url) => {
-            println!("{url}");
-            Ok(())
-        }
+        Ok(url) => print(&url),
         Err(Untried::Rejected(rejection)) => {
             let lines = rejection.problems().iter().map(|problem| {
                 let kind = serde_json::to_value(problem.kind).expect("plain data");
@@ -126,7 +122,7 @@ fn try_one(file: &Path, media: &Media<'_>, json: Option<&str>) -> Outcome<()> {
 
 fn check(file: &Path, json_config: Option<&str>, only: Option<&str>, json: bool) -> Outcome<()> {
     if let Some(only) = only
-        && !check::names().any(|name| name == only)
+        && !check::names().any(|name| only.split('[').next() == Some(name))
     {
         let names: Vec<_> = check::names().collect();
         return Err((BAD_CONFIGURATION, format!("--only: there is no case `{only}`; there are {}", names.join(", "))));
@@ -136,12 +132,12 @@ fn check(file: &Path, json_config: Option<&str>, only: Option<&str>, json: bool)
     let count = |results: &[CaseResult]| cases.iter().filter(|case| results.contains(&case.result)).count();
     let bad = count(&[CaseResult::Failed, CaseResult::Crashed, CaseResult::Hung]);
     if json {
-        println!("{}", serde_json::to_string(checked.as_ref().expect("looked at above")).expect("plain data"));
+        print(&serde_json::to_string(checked.as_ref().expect("looked at above")).expect("plain data"))?;
     } else {
-        println!("{} ({id} {version})", file.display());
+        let mut answer = format!("{} ({id} {version})\n", file.display());
         for case in cases {
             let result = format!("{:?}", case.result).to_lowercase();
-            println!("  {result:<8} {}", case.case);
+            answer += &format!("  {result:<8} {}\n", case.case);
             let lines = match case.result {
                 CaseResult::Passed => continue,
                 CaseResult::Skipped => [("because", case.came.as_deref()), ("", None), ("", None)],
@@ -149,11 +145,12 @@ fn check(file: &Path, json_config: Option<&str>, only: Option<&str>, json: bool)
             };
             for (label, text) in lines {
                 if let Some(text) = text {
-                    println!("           {label:<9} {text}");
+                    answer += &format!("           {label:<9} {text}\n");
                 }
             }
         }
-        println!("{} passed, {bad} not, {} skipped", count(&[CaseResult::Passed]), count(&[CaseResult::Skipped]));
+        let (passed, skipped) = (count(&[CaseResult::Passed]), count(&[CaseResult::Skipped]));
+        print(&format!("{answer}{passed} passed, {bad} not, {skipped} skipped"))?;
     }
     if bad == 0 { Ok(()) } else { Err((FAILED, format!("{bad} of {} cases did not pass", cases.len()))) }
 }

@@ -2,7 +2,9 @@
 
 mod admin;
 mod client;
+mod conditional;
 mod error;
+mod media;
 mod providers;
 mod rooms;
 mod socket;
@@ -12,26 +14,25 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, FromRef, Request},
-    handler::HandlerWithoutStateExt,
+    extract::{DefaultBodyLimit, FromRef, Request, State},
     http::{HeaderName, HeaderValue, Method, header},
-    response::Response,
+    middleware::{self, Next},
+    response::{IntoResponse, Redirect, Response},
     routing::{get, post, put},
 };
 use tower_http::{
     cors::CorsLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
-    services::ServeDir,
-    set_header::{SetResponseHeader, SetResponseHeaderLayer},
+    set_header::SetResponseHeaderLayer,
     trace::TraceLayer,
 };
 use tracing::{Span, debug, info_span};
 
-pub use self::admin::admin_router;
+pub use self::{admin::admin_router, client::ForeignOrigins};
 use crate::{
     config::Config,
-    lifecycle::Lobby,
     limit::PerAddress,
+    lobby::Lobby,
     providers::{Providers, Reloader},
     session::Sessions,
     telemetry::Metrics,
@@ -51,49 +52,51 @@ pub struct AppState {
     pub lobby: Lobby,
     pub sessions: Sessions,
     pub metrics: Arc<Metrics>,
+    #[from_ref(skip)]
     pub creations: Arc<PerAddress>,
+    #[from_ref(skip)]
+    pub guesses: Arc<PerAddress>,
+    pub foreign: Arc<ForeignOrigins>,
 }
 
 /// The public listener's routes.
 pub fn router(state: AppState) -> Router {
+    // Who may be guessing at codes and keys, or trying what a plugin fails at.
+    let guarded = Router::new()
+        .route("/api/v1/rooms/{code}", get(rooms::show).delete(rooms::close))
+        .route("/api/v1/rooms/{code}/source", put(rooms::set_source))
+        .route("/ws/v1/rooms/{code}", get(socket::upgrade))
+        .route("/api/v1/providers/{id}/resolve", post(providers::resolve))
+        .route_layer(middleware::from_fn_with_state(state.clone(), client::guesses_are_counted));
     let mut router = Router::new()
+        .merge(guarded)
         .route("/api/v1/providers", get(providers::list))
         .route("/api/v1/providers/{id}", get(providers::show))
         .route("/api/v1/providers/{id}/bridge.js", get(providers::bridge))
-        .route("/api/v1/providers/{id}/resolve", post(providers::resolve))
         .route("/api/v1/rooms", get(rooms::list).post(rooms::create))
-        .route("/api/v1/rooms/{code}", get(rooms::show).delete(rooms::close))
-        .route("/api/v1/rooms/{code}/source", put(rooms::set_source))
         .route("/api/v1/openapi.json", get(web::openapi))
         .route("/api/v1/asyncapi.json", get(web::asyncapi))
-        .route("/ws/v1/rooms/{code}", get(socket::upgrade))
         .route("/", get(web::home))
         .route("/r/{code}", get(web::room))
         .route("/r/{code}/", get(web::room_slash))
         .route("/assets/{file}", get(web::asset))
         .route("/bridge/v1.js", get(web::bridge_helpers))
-        .route("/client/{file}", get(web::client))
-        .fallback(web::not_found)
-        .method_not_allowed_fallback(error::method_not_allowed);
-    let media = &state.config.media.dir;
-    if !media.as_os_str().is_empty() {
-        let files = ServeDir::new(media)
-            .append_index_html_on_directories(false)
-            .not_found_service(error::not_found.into_service());
-        // Whatever lies there is played, never run: a page among the files gets no rights on this origin.
-        let inert =
-            HeaderValue::from_static("sandbox; default-src 'none'; media-src 'self'; style-src 'unsafe-inline'");
-        let inert = SetResponseHeader::overriding(files, header::CONTENT_SECURITY_POLICY, inert);
-        router = router.nest_service("/media", inert);
+        .route("/client/{file}", get(web::client));
+    if !state.config.media.dir.as_os_str().is_empty() {
+        router = router.route("/media/{*path}", get(media::file));
     }
     let allowed = state.config.server.allowed_origins.iter().filter_map(|origin| origin.parse().ok());
     let cors = CorsLayer::new()
         .allow_origin(allowed.collect::<Vec<HeaderValue>>())
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([header::CONTENT_TYPE, header::AUTHORIZATION])
+        .expose_headers([header::LOCATION, header::RETRY_AFTER])
         .max_age(Duration::from_secs(3600));
+    let public_path: Arc<str> = state.config.server.public_path().into();
     // The last one is the outermost: a request meets it first.
-    router
+    let router = router
+        .fallback(web::not_found)
+        .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(cors)
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -102,7 +105,40 @@ pub fn router(state: AppState) -> Router {
         .layer(trace())
         .layer(PropagateRequestIdLayer::new(REQUEST_ID.clone()))
         .layer(SetRequestIdLayer::new(REQUEST_ID.clone(), MakeRequestUuid))
-        .with_state(state)
+        .layer(middleware::map_request(without_odd_id))
+        .with_state(state);
+    if public_path.is_empty() {
+        return router;
+    }
+    // Around the router: what is meant by a path is known before a route is looked for.
+    Router::new().fallback_service(router).layer(middleware::from_fn_with_state(public_path, without_public_path))
+}
+
+/// A proxy may take the public address's path off or leave it on, and whoever looks after this server comes without it:
+/// all of them mean the same.
+async fn without_public_path(State(path): State<Arc<str>>, mut request: Request, next: Next) -> Response {
+    let asked = request.uri().path_and_query().and_then(|asked| asked.as_str().strip_prefix(&*path));
+    match asked.map(str::to_owned) {
+        Some(rest) if rest.starts_with('/') => {
+            *request.uri_mut() = rest.parse().expect("the end of a path is one");
+            next.run(request).await
+        }
+        // What a page names is beside its address: without the slash that is another folder.
+        Some(rest) if rest.is_empty() || rest.starts_with('?') => {
+            Redirect::permanent(&format!("{path}/{rest}")).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// Whoever asks may bring an id for the log, if it is one.
+async fn without_odd_id(mut request: Request) -> Request {
+    let is_id = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+    let id = request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes);
+    if id.is_some_and(|id| id.is_empty() || id.len() > 64 || !id.iter().all(is_id)) {
+        request.headers_mut().remove(&REQUEST_ID);
+    }
+    request
 }
 
 fn fixed(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

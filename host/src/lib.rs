@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! config → providers ┐
-//!                    ├→ http → (session) → live → feed → session → browser
+//!                    ├→ http → (session) → live → feed → line → browser
 //! config → rooms ────┘
 //! ```
 //!
@@ -14,11 +14,13 @@
 //! - [`rooms`]: the durable records; all SQL.
 //! - [`playback`], [`timeline`]: the pure rules of play, pause and seek, and of whose word about them still counts.
 //! - [`live`]: who is here and what is playing, and the feeds that tell it.
-//! - [`lifecycle`]: a room's life, where `rooms` and `live` meet.
+//! - [`lobby`]: a room's life, where `rooms` and `live` meet.
 //! - [`protocol`]: the WebSocket's messages.
 //! - [`session`]: one WebSocket.
+//! - [`line`](mod@line): the connection below it, on which others write too.
 //! - [`limit`]: how fast is too fast.
 //! - [`http`]: every route.
+//! - [`server`]: connections, and how many there may be.
 //!
 //! Two invariants, held by a test that reads the `use` lines:
 //!
@@ -28,33 +30,35 @@
 
 pub mod config;
 pub mod http;
-pub mod lifecycle;
 pub mod limit;
+pub mod line;
 pub mod live;
+pub mod lobby;
 pub mod playback;
 pub mod protocol;
 pub mod providers;
 pub mod rooms;
+pub mod server;
 pub mod session;
 pub mod telemetry;
 pub mod timeline;
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use axum::serve::ListenerExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
     config::{Config, LiveStore},
     http::AppState,
-    lifecycle::Lobby,
     limit::PerAddress,
     live::Live,
+    lobby::Lobby,
     providers::{Providers, Reloader},
     rooms::Rooms,
+    server::Places,
     session::Sessions,
     telemetry::Metrics,
 };
@@ -62,11 +66,15 @@ use crate::{
 /// Connections that wait to be accepted: after a restart everyone comes at once.
 const BACKLOG: u32 = 4096;
 
-/// A peer that acknowledges nothing for so long is gone, whatever TCP would hope.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// How long sockets and requests get to end when the node stops.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The operator is never turned away for those who watch.
+const ADMIN_CONNECTIONS: usize = 32;
+
+/// Files that are not connections of people: the operator's, Redis, plugins, what is read from the disk. The database's come
+/// on top.
+const OTHER_FILES: u64 = 80;
 
 /// Bound listeners: nothing is served before both exist.
 pub struct Listeners {
@@ -102,6 +110,7 @@ pub struct Node {
     /// Takes new plugins and settings while it serves.
     pub reloader: Reloader,
     rooms: Rooms,
+    live: Live,
     stop: CancellationToken,
     tracker: TaskTracker,
 }
@@ -119,7 +128,7 @@ impl Node {
         if config.plugins.watch {
             providers::watch(reloader.clone())?;
         }
-        let rooms = Rooms::open(&config.database.url).await?;
+        let rooms = Rooms::open(&config.database).await?;
         let host_grace = Duration::from_secs(config.rooms.host_grace_secs);
         let max_viewers = config.rooms.max_viewers;
         let away_limit = Duration::from_secs(config.live.redis.away_secs);
@@ -134,14 +143,10 @@ impl Node {
 
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
-        let sessions = Sessions {
-            live,
-            limits: Arc::new(config.limits.clone()),
-            metrics: metrics.clone(),
-            stop: stop.clone(),
-            tracker: tracker.clone(),
-        };
+        let limits = config.limits.clone();
+        let sessions = Sessions::new(live.clone(), limits, metrics.clone(), stop.clone(), tracker.clone());
         let creations = Arc::new(PerAddress::new(config.rooms.create_per_minute));
+        let guesses = Arc::new(PerAddress::new(config.limits.guesses_per_minute));
         let state = AppState {
             config,
             providers,
@@ -150,6 +155,8 @@ impl Node {
             sessions,
             metrics,
             creations,
+            guesses,
+            foreign: Arc::default(),
         };
 
         tracker.spawn(lobby.clone().keep(away_limit, stop.clone()));
@@ -159,24 +166,37 @@ impl Node {
             let address = listener.local_addr()?;
             info!(%address, "operator's listener");
             admin_address = Some(address);
-            tracker.spawn(answer(listener, http::admin_router(state.clone()), stop.clone()));
+            let places = Places::new(ADMIN_CONNECTIONS, 0, |_| true);
+            let app = http::admin_router(state.clone());
+            tracker.spawn(server::serve(listener, app, places, stop.clone(), tracker.clone()));
         }
         let address = listeners.public.local_addr()?;
         info!(%address, "listening");
-        tracker.spawn(answer(listeners.public, http::router(state), stop.clone()));
-        Ok(Node { address, admin_address, reloader, rooms, stop, tracker })
+        let places = {
+            let (all, of_one) = (connections(&state.config), state.config.limits.connections_per_address);
+            let proxies = state.config.server.trusted_proxies.clone();
+            Places::new(all, usize::try_from(of_one).unwrap_or(usize::MAX), move |address| {
+                proxies.iter().any(|network| network.contains(&address))
+            })
+        };
+        tracker.spawn(server::serve(listeners.public, http::router(state), places, stop.clone(), tracker.clone()));
+        Ok(Node { address, admin_address, reloader, rooms, live, stop, tracker })
     }
 
-    /// Serves until `shutdown`; then closes every socket, lets every request end, and stops.
-    pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
-        shutdown.await;
+    /// Closes every socket, lets every request end, tells the live store that nobody is here any more, and stops; whatever
+    /// does not end by itself is left behind.
+    pub async fn stop(self) {
         info!("stopping");
         self.stop.cancel();
         self.tracker.close();
-        if tokio::time::timeout(SHUTDOWN_DEADLINE, self.tracker.wait()).await.is_err() {
-            warn!("some connections did not end in time");
+        let end = async {
+            self.tracker.wait().await;
+            self.live.settle().await;
+            self.rooms.shut_down().await;
+        };
+        if tokio::time::timeout(SHUTDOWN_DEADLINE, end).await.is_err() {
+            warn!("some connections or requests did not end in time");
         }
-        self.rooms.shut_down().await;
         info!("stopped");
     }
 }
@@ -187,20 +207,11 @@ pub fn program() -> PathBuf {
     if own.exists() { own } else { std::env::current_exe().unwrap_or_else(|_| "streamit".into()) }
 }
 
-async fn answer(listener: TcpListener, app: axum::Router, stop: CancellationToken) {
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener.tap_io(tune), app).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        warn!(%error, "a listener ended");
-    }
-}
-
-/// Small frames leave at once, and a vanished peer is noticed.
-fn tune(stream: &mut TcpStream) {
-    let tuned = stream.set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let tuned = tuned.and_then(|()| socket2::SockRef::from(&*stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT)));
-    if let Err(error) = tuned {
-        tracing::debug!(%error, "a connection could not be tuned");
-    }
+/// How many connections there may be: as configured, or as many as the limit of open files leaves.
+fn connections(config: &Config) -> usize {
+    let limits = &config.limits;
+    let files = rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(1024, |(soft, _)| soft);
+    let most = files.saturating_sub(OTHER_FILES + config.database.max_connections).max(files / 4);
+    let wanted = if limits.connections == 0 { most } else { limits.connections.min(most) };
+    usize::try_from(wanted).unwrap_or(usize::MAX)
 }

@@ -2,13 +2,16 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 /// Addresses remembered at once; beyond it those that have been quiet are forgotten.
 const MAX_ADDRESSES: usize = 65_536;
+
+/// With so many, and while they all count, they are looked through this often.
+const LOOK_THROUGH_EVERY: Duration = Duration::from_secs(1);
 
 /// Gives out `per_sec` tokens a second, up to `burst` at once.
 #[derive(Debug)]
@@ -50,7 +53,15 @@ impl Bucket {
 #[derive(Debug)]
 pub struct PerAddress {
     per_minute: u64,
-    buckets: Mutex<HashMap<IpAddr, Bucket>>,
+    buckets: Mutex<Buckets>,
+}
+
+#[derive(Debug, Default)]
+struct Buckets {
+    of: HashMap<IpAddr, Bucket>,
+    /// Those who find no place of their own share one.
+    of_others: Option<Bucket>,
+    looked_through_at: Option<Instant>,
 }
 
 impl PerAddress {
@@ -61,20 +72,52 @@ impl PerAddress {
 
     /// Takes a token of `address`, or says how long to wait for one.
     pub fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        self.with(address, now, |bucket| if bucket.take(now) { Ok(()) } else { Err(bucket.wait()) })
+    }
+
+    /// Says how long to wait if there is no token of `address`; takes none.
+    pub fn check(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        self.with(address, now, |bucket| {
+            bucket.fill(now);
+            if bucket.tokens >= 1.0 { Ok(()) } else { Err(bucket.wait()) }
+        })
+    }
+
+    fn with(
+        &self,
+        address: IpAddr,
+        now: Instant,
+        run: impl FnOnce(&mut Bucket) -> Result<(), Duration>,
+    ) -> Result<(), Duration> {
         if self.per_minute == 0 {
             return Ok(());
         }
         let burst = self.per_minute as f64;
+        let new = || Bucket::new(burst / 60.0, burst, now);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= MAX_ADDRESSES {
+        let is_full = buckets.of.len() >= MAX_ADDRESSES;
+        if is_full && buckets.looked_through_at.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_THROUGH_EVERY)
+        {
+            buckets.looked_through_at = Some(now);
             // A full bucket is as good as none.
-            buckets.retain(|_, bucket| {
+            buckets.of.retain(|_, bucket| {
                 bucket.fill(now);
                 bucket.tokens < burst
             });
         }
-        let bucket = buckets.entry(address).or_insert_with(|| Bucket::new(burst / 60.0, burst, now));
-        if bucket.take(now) { Ok(()) } else { Err(bucket.wait()) }
+        let key = household(address);
+        if buckets.of.len() >= MAX_ADDRESSES && !buckets.of.contains_key(&key) {
+            return run(buckets.of_others.get_or_insert_with(new));
+        }
+        run(buckets.of.entry(key).or_insert_with(new))
+    }
+}
+
+/// Whoever has one address of version 6 has all of its /64.
+pub(crate) fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 
@@ -101,5 +144,34 @@ mod tests {
         assert_eq!(limit.take(a, now), Err(Duration::from_secs(30)));
         assert!(limit.take(b, now).is_ok());
         assert!(PerAddress::new(0).take(a, now).is_ok());
+    }
+
+    #[test]
+    fn a_look_takes_nothing() {
+        let limit = PerAddress::new(1);
+        let now = Instant::now();
+        let a = IpAddr::from([10, 0, 0, 1]);
+        assert!(limit.check(a, now).is_ok() && limit.check(a, now).is_ok() && limit.take(a, now).is_ok());
+        assert_eq!(limit.check(a, now), Err(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_household_of_version_6_has_one_bucket_and_mapped_addresses_are_what_they_are() {
+        let limit = PerAddress::new(1);
+        let now = Instant::now();
+        let take = |address: &str| limit.take(address.parse().expect("an address"), now).is_ok();
+        assert!(take("2001:db8:1:2::7") && !take("2001:db8:1:2:ffff::8") && take("2001:db8:1:3::7"));
+        assert!(take("10.0.0.1") && !take("::ffff:10.0.0.1"));
+    }
+
+    #[test]
+    fn strangers_from_everywhere_are_remembered_up_to_a_bound_and_then_share_a_bucket() {
+        let limit = PerAddress::new(1);
+        let now = Instant::now();
+        let take = |n: u32| limit.take(IpAddr::from(n.to_be_bytes()), now).is_ok();
+        assert!((0..MAX_ADDRESSES as u32).all(take));
+        assert!(take(4_000_000_001) && !take(4_000_000_002));
+        let later = now + Duration::from_secs(61);
+        assert!(limit.take(IpAddr::from([1, 2, 3, 4]), later).is_ok(), "the quiet are forgotten");
     }
 }

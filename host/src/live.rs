@@ -2,42 +2,41 @@
 //!
 //! The store holds the truth. A node adds what only it can know: its own members, and their feeds.
 
+mod audience;
 mod feed;
 mod memory;
 mod redis;
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::{Notify, watch};
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, debug_span};
 
+pub(crate) use audience::Seat;
 use feed::Feed;
 pub use feed::{Frame, Shown};
 use memory::Memory;
 
-use self::redis::{News, Redis};
+use self::redis::{Counted, News, Redis};
 use crate::{
     config,
+    line::Line,
     playback::{Order, PlaybackState},
     protocol::{CloseReason, Presence, Role, SeenRoom, ServerMessage, State, StoredHalf},
-    rooms::{Room, RoomCode, hex, random_bytes},
-    telemetry::Metrics,
+    rooms::{Room, RoomCode},
+    telemetry::{self, Metrics},
     timeline::Seen,
 };
 
-/// A room tells its members at most this often how many they are, however many come and go.
+/// A room tells its members at most this often how many they are, however many come and go; and a full one less often,
+/// since each telling goes to all of them.
 const PRESENCE_EVERY: Duration = Duration::from_millis(500);
-
-/// A closed room is remembered for so long, so that whoever was on the way in learns that it is over.
-const REMEMBER_CLOSED: Duration = Duration::from_secs(10);
-
-/// The public list is as long as anybody would read, and kept for as long as somebody may take to turn a page.
-const LIST_LENGTH: usize = 1000;
-const LIST_KEPT: Duration = Duration::from_secs(300);
+const PRESENCE_PER_MEMBER: Duration = Duration::from_micros(200);
 
 /// Unix time in milliseconds. A function, so that tests can set it.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -48,17 +47,26 @@ pub fn system_clock() -> Clock {
     Arc::new(move || i64::try_from((since_epoch + start.elapsed()).as_millis()).unwrap_or(i64::MAX))
 }
 
+/// This machine's clock, whatever is done to it: what nodes that share no other clock agree on.
+fn wall_clock() -> Clock {
+    let since_epoch = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Arc::new(move || i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX))
+}
+
 /// A handle on the live rooms of this node.
 #[derive(Clone)]
-pub struct Live(Arc<Shared>);
+pub struct Live(Arc<Node>);
 
-struct Shared {
+struct Node {
     store: Store,
     rooms: RwLock<HashMap<RoomCode, Arc<LiveRoom>>>,
     max_viewers: u64,
     metrics: Arc<Metrics>,
-    /// Rooms should be looked after now, not at the next heartbeat.
-    trouble: Notify,
+    /// Rooms that may not be as this node believes: they are looked after now, not at the next heartbeat.
+    trouble: Mutex<HashSet<RoomCode>>,
+    troubled: Notify,
+    /// What the store is still told of who is here.
+    tellings: TaskTracker,
     /// The store has been away for too long: whoever is here had better be elsewhere.
     is_cut_off: watch::Sender<bool>,
 }
@@ -81,6 +89,8 @@ pub struct LiveRoom {
 #[derive(Default)]
 struct Here {
     counts: Counts,
+    /// What the store was told last.
+    told: Counts,
     /// A task is telling the store; it will see later changes too.
     is_telling: bool,
 }
@@ -120,32 +130,34 @@ enum Applied {
 pub enum LiveError {
     #[error("the room is not live")]
     UnknownRoom,
-    #[error("the room's key was replaced")]
-    KeyReplaced,
+    #[error("the room is closed")]
+    Closed,
     #[error("the live store is away: {0}")]
     Unavailable(String),
+    /// What was asked may have been done all the same.
+    #[error("the live store did not answer in time")]
+    Unanswered,
 }
 
-/// Where a reader of the public list is: which list, and how far.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub id: String,
-    pub offset: usize,
+impl LiveError {
+    /// Whether the store, not the room, is the reason: what this node knows is the best there is.
+    pub fn is_away(&self) -> bool {
+        matches!(self, LiveError::Unavailable(_) | LiveError::Unanswered)
+    }
 }
 
-/// A page of the public list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    pub rooms: Vec<RoomCode>,
-    pub next: Option<Place>,
+/// What became of a room whose time may be over.
+#[derive(Debug)]
+enum Expiry {
+    Closed(Frame),
+    Later,
 }
 
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ListError {
-    #[error("the list is not kept any more")]
-    Expired,
-    #[error(transparent)]
-    Live(#[from] LiveError),
+/// A room in the public list: most viewers first, then by code. Also where a reader of the list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub viewers: u64,
+    pub code: RoomCode,
 }
 
 /// Why nobody else gets in.
@@ -170,36 +182,55 @@ impl Live {
         clock: Option<Clock>,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Live> {
-        let (redis, mut news) = Redis::connect(config, host_grace, clock, metrics.clone()).await?;
-        let live = Live::new(Store::Redis(Box::new(redis)), max_viewers, metrics);
-        let listener = live.clone();
-        tokio::spawn(async move {
-            while let Some(item) = news.recv().await {
-                match item {
-                    News::Frame(code, frame) => {
-                        listener.0.metrics.frames_received.inc();
-                        // A room nobody here is in any more has no feed to show it on.
-                        if let Some(room) = listener.room(code) {
-                            listener.publish(&room, frame);
-                        }
-                    }
-                    News::Reread => {
-                        listener.0.metrics.rereads.inc();
-                        listener.0.trouble.notify_one();
-                    }
-                }
+        let heard: Arc<OnceLock<Weak<Node>>> = Arc::default();
+        let live = heard.clone();
+        let hear = move |news| {
+            // Before it is set no room is listened to.
+            if let Some(live) = live.get().and_then(Weak::upgrade) {
+                Live(live).hear(news);
             }
-        });
+        };
+        let redis = Redis::connect(config, host_grace, clock, metrics.clone(), hear).await?;
+        let live = Live::new(Store::Redis(Box::new(redis)), max_viewers, metrics);
+        let _ = heard.set(Arc::downgrade(&live.0));
         Ok(live)
     }
 
+    /// Takes note of what happened elsewhere.
+    fn hear(&self, news: News) {
+        match news {
+            News::Frame(code, frame, counted) => {
+                self.0.metrics.frames_received.inc();
+                // A room nobody here is in any more has no feed to show it on.
+                let Some(room) = self.room(code) else { return };
+                if counted == Counted::All {
+                    return self.publish(&room, frame);
+                }
+                let is_anybody_here = room.members_here() > 0;
+                if is_anybody_here {
+                    self.look_after(code);
+                }
+                // Those who are here would read that nobody is; they are counted in a moment.
+                if !(is_anybody_here && counted == Counted::Nobody) {
+                    self.publish(&room, frame);
+                }
+            }
+            News::Missed(code) => {
+                self.0.metrics.rereads.inc();
+                self.look_after(code);
+            }
+        }
+    }
+
     fn new(store: Store, max_viewers: u64, metrics: Arc<Metrics>) -> Live {
-        Live(Arc::new(Shared {
+        Live(Arc::new(Node {
             store,
             rooms: RwLock::default(),
             max_viewers,
             metrics,
-            trouble: Notify::new(),
+            trouble: Mutex::default(),
+            troubled: Notify::new(),
+            tellings: TaskTracker::new(),
             is_cut_off: watch::Sender::new(false),
         }))
     }
@@ -220,6 +251,14 @@ impl Live {
         }
     }
 
+    /// Whether everything can be done with the store that will be: says what cannot.
+    pub async fn check(&self) -> Result<(), String> {
+        match &self.0.store {
+            Store::Memory(_) => Ok(()),
+            Store::Redis(redis) => redis.check().await,
+        }
+    }
+
     /// Whether the store has been away for too long, now and whenever that changes.
     pub fn cut_off(&self) -> watch::Receiver<bool> {
         self.0.is_cut_off.subscribe()
@@ -234,7 +273,7 @@ impl Live {
     pub async fn open(&self, record: Room) -> Result<Arc<LiveRoom>, LiveError> {
         let frame = match &self.0.store {
             // It forgets no room that this node remembers.
-            Store::Memory(memory) => memory.open(&record, None),
+            Store::Memory(memory) => memory.open(&record, None)?,
             Store::Redis(redis) => {
                 let seen = self.room(record.code).and_then(|room| room.seen(record.revision));
                 redis.open(&record, seen.as_ref()).await?
@@ -257,7 +296,13 @@ impl Live {
             }
         };
         room.learn(record);
-        self.publish(&room, frame);
+        // A store that has only just learnt of a room does not know who is here: they are counted in a moment, and shown that.
+        let is_uncounted = |snapshot: Snapshot| snapshot.presence.viewers == 0;
+        if room.members_here() > 0 && snapshot(&frame).is_some_and(is_uncounted) {
+            self.look_after(room.code);
+        } else {
+            self.publish(&room, frame);
+        }
         Ok(room)
     }
 
@@ -304,7 +349,8 @@ impl Live {
         }
         {
             let mut here = room.here();
-            if here.counts.viewers >= self.0.max_viewers {
+            // The limit is the room's, not the node's; a host gets in whoever has filled it.
+            if role == Role::Viewer && here.counts.viewers + room.viewers_elsewhere(&here) >= self.0.max_viewers {
                 return Err(JoinError::Full);
             }
             here.counts.viewers += 1;
@@ -316,19 +362,24 @@ impl Live {
     }
 
     /// Carries out a host's order and shows everyone the result. One that is about something that is over is dropped.
-    pub async fn command(&self, room: &Arc<LiveRoom>, key_generation: i64, order: Order) -> Result<(), LiveError> {
+    pub async fn command(&self, room: &Arc<LiveRoom>, order: Order) -> Result<(), LiveError> {
         let code = room.code;
-        let span = debug_span!("live.apply", room.code = %code, ?order);
+        let span = debug_span!("live.apply", room = %telemetry::alias(code), ?order);
         let apply = async {
             match &self.0.store {
-                Store::Memory(memory) => memory.apply(code, key_generation, &order),
-                Store::Redis(redis) => redis.apply(code, key_generation, &order).await,
+                Store::Memory(memory) => memory.apply(code, &order),
+                Store::Redis(redis) => redis.apply(code, &order).await,
             }
         };
-        let applied = apply.instrument(span).await.inspect_err(|error| {
-            // A store that was emptied knows no rooms: they are brought back now, not at the next heartbeat.
-            if *error == LiveError::UnknownRoom {
-                self.0.trouble.notify_one();
+        let applied = apply.instrument(span).await.map_err(|error| {
+            if !error.is_away() {
+                self.look_after(code);
+            }
+            match error {
+                LiveError::UnknownRoom if self.is_elsewhere() => {
+                    LiveError::Unavailable("the store has lost the room; it is being brought back".into())
+                }
+                error => error,
             }
         })?;
         if let Applied::Stale = applied {
@@ -355,17 +406,70 @@ impl Live {
         }
     }
 
-    /// Ends a room for everyone in it.
+    /// Sees to it that a room's feed is the truth, where changes may not come by themselves.
+    pub async fn catch_up(&self, room: &Arc<LiveRoom>) -> Result<(), LiveError> {
+        if !self.follows(room) {
+            let frame = self.read(room.code).await?.frame;
+            self.publish(room, frame);
+        }
+        Ok(())
+    }
+
+    /// Ends a room for everyone in it, and for good.
     pub async fn close(&self, code: RoomCode, reason: CloseReason) -> Result<(), LiveError> {
         let text = ServerMessage::Closed { reason }.encode();
         let frame = match &self.0.store {
             Store::Memory(memory) => memory.close(code, &text),
             Store::Redis(redis) => redis.close(code, &text).await?,
         };
-        if let (Some(room), Some(frame)) = (self.room(code), frame) {
+        self.show_last(code, frame);
+        Ok(())
+    }
+
+    /// Rooms that somebody has to look at: their host has been away for too long, or may have been; or they are closed, and
+    /// the database may not know.
+    pub async fn due(&self) -> Result<Vec<RoomCode>, LiveError> {
+        match &self.0.store {
+            Store::Memory(memory) => Ok(memory.due()),
+            Store::Redis(redis) => redis.due().await,
+        }
+    }
+
+    /// Closes a room whose time is over: the store decides, at once and for everyone. Answers whether it is closed.
+    pub async fn expire(&self, code: RoomCode) -> Result<bool, LiveError> {
+        let text = ServerMessage::Closed { reason: CloseReason::HostGone }.encode();
+        let expiry = match &self.0.store {
+            Store::Memory(memory) => memory.expire(code, &text),
+            Store::Redis(redis) => {
+                // Those who are here count, whatever became of their last heartbeat.
+                let here = self.room(code).map(|room| room.here().counts).filter(|counts| counts.viewers > 0);
+                redis.expire(code, here, &text).await?
+            }
+        };
+        match expiry {
+            Expiry::Later => Ok(false),
+            Expiry::Closed(frame) => {
+                self.show_last(code, frame);
+                Ok(true)
+            }
+        }
+    }
+
+    /// The database knows that a room is closed.
+    pub async fn forget(&self, code: RoomCode) -> Result<(), LiveError> {
+        match &self.0.store {
+            Store::Memory(memory) => {
+                memory.forget(code);
+                Ok(())
+            }
+            Store::Redis(redis) => redis.forget(code).await,
+        }
+    }
+
+    fn show_last(&self, code: RoomCode, frame: Frame) {
+        if let Some(room) = self.room(code) {
             self.publish(&room, frame);
         }
-        Ok(())
     }
 
     /// Ends a room whose end this node has missed.
@@ -375,24 +479,9 @@ impl Live {
         self.publish(room, Frame { version: newest.version + 1, text, is_last: true, ..newest });
     }
 
-    /// Takes the rooms whose host has been away for too long; each is given out once, to one node.
-    pub async fn claim_expired(&self) -> Result<Vec<RoomCode>, LiveError> {
-        match &self.0.store {
-            Store::Memory(memory) => Ok(memory.claim_expired()),
-            Store::Redis(redis) => redis.claim_expired().await,
-        }
-    }
-
-    /// Gives a claimed room back, to be claimed again after `delay`.
-    pub async fn return_expired(&self, code: RoomCode, delay: Duration) -> Result<(), LiveError> {
-        let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX / 2);
-        match &self.0.store {
-            Store::Memory(memory) => {
-                memory.return_expired(code, delay_ms);
-                Ok(())
-            }
-            Store::Redis(redis) => redis.return_expired(code, delay_ms).await,
-        }
+    /// Whether the store is elsewhere: it remembers what this process forgets, and may forget what this process knows.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self.0.store, Store::Redis(_))
     }
 
     /// Sees to it that stored rooms expire even if nobody ever comes back to them.
@@ -408,48 +497,31 @@ impl Live {
         }
     }
 
-    /// A page of the public rooms whose host is connected, most viewers first. The pages are of one list, however the
-    /// counts change while they are turned.
-    pub async fn list(&self, place: Option<Place>, limit: usize) -> Result<Page, ListError> {
-        let (list, Place { id, offset }) = match place {
-            Some(place) => (self.kept_list(&place.id).await?.ok_or(ListError::Expired)?, place),
-            None => {
-                let list = match &self.0.store {
-                    Store::Memory(memory) => memory.listed(),
-                    Store::Redis(redis) => redis.listed().await?,
-                };
-                let id = hex(&random_bytes::<8>());
-                if list.len() > limit {
-                    self.keep_list(&id, &list).await?;
-                }
-                (list, Place { id, offset: 0 })
-            }
-        };
-        let end = offset.saturating_add(limit).min(list.len());
-        let rooms = list.get(offset..end).unwrap_or_default().to_vec();
-        Ok(Page { rooms, next: (end < list.len()).then_some(Place { id, offset: end }) })
-    }
-
-    async fn keep_list(&self, id: &str, list: &[RoomCode]) -> Result<(), LiveError> {
+    /// The public rooms whose host is connected, from behind that one on.
+    pub async fn list(&self, after: Option<Listed>, limit: usize) -> Result<Vec<Listed>, LiveError> {
         match &self.0.store {
-            Store::Memory(memory) => {
-                memory.keep_list(id, list);
-                Ok(())
-            }
-            Store::Redis(redis) => redis.keep_list(id, list).await,
+            Store::Memory(memory) => Ok(memory.listed(after, limit)),
+            Store::Redis(redis) => redis.listed(after, limit).await,
         }
     }
 
-    async fn kept_list(&self, id: &str) -> Result<Option<Vec<RoomCode>>, LiveError> {
-        match &self.0.store {
-            Store::Memory(memory) => Ok(memory.kept_list(id)),
-            Store::Redis(redis) => redis.kept_list(id).await,
-        }
-    }
-
-    /// Returns when rooms should be looked after now: the store was away, or does not know a room it should.
+    /// Returns when something should be looked after now, and says what.
     pub async fn troubled(&self) {
-        self.0.trouble.notified().await;
+        self.0.troubled.notified().await;
+    }
+
+    pub fn take_trouble(&self) -> HashSet<RoomCode> {
+        std::mem::take(&mut *self.trouble())
+    }
+
+    /// A room is not as this node believed: somebody looks, now and not at the next heartbeat.
+    fn look_after(&self, code: RoomCode) {
+        self.trouble().insert(code);
+        self.0.troubled.notify_one();
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, HashSet<RoomCode>> {
+        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Rooms with members on this node.
@@ -471,22 +543,24 @@ impl Live {
         Ok(())
     }
 
-    /// Forgets rooms that nobody on this node is in or on the way into. Where the store is elsewhere, it remembers.
-    pub async fn forget_empty(&self) {
-        let Store::Redis(redis) = &self.0.store else { return };
-        let mut forgotten = Vec::new();
+    /// Forgets rooms that are over, and, where the store is elsewhere, those that nobody on this node is in or on the way into.
+    pub fn forget_empty(&self) {
+        let is_elsewhere = self.is_elsewhere();
+        let mut forgotten = 0;
         self.0.rooms.write().unwrap_or_else(PoisonError::into_inner).retain(|code, room| {
             // Whoever is on the way in, or still telling, holds the room too.
-            let is_needed = Arc::strong_count(room) > 1 || room.members_here() > 0;
+            let is_empty = Arc::strong_count(room) == 1 && room.members_here() == 0;
+            let is_needed = !is_empty || !(is_elsewhere || room.feed.is_over());
             if !is_needed {
-                forgotten.push(*code);
+                forgotten += 1;
+                // Under the lock: whoever enters now subscribes after this.
+                if let Store::Redis(redis) = &self.0.store {
+                    redis.unsubscribe(*code);
+                }
             }
             is_needed
         });
-        for code in forgotten {
-            self.0.metrics.rooms.dec();
-            redis.unsubscribe(code).await;
-        }
+        self.0.metrics.rooms.dec_by(forgotten);
     }
 
     fn publish(&self, room: &Arc<LiveRoom>, frame: Frame) {
@@ -497,22 +571,8 @@ impl Live {
             let StoredHalf { title, source } = state.room;
             room.learn(Room { title, source, revision: frame.revision, ..record });
         }
-        let is_last = frame.is_last;
-        if !room.feed.publish(frame) {
-            return;
-        }
-        self.0.metrics.frames_published.inc();
-        if is_last {
-            let (live, code) = (self.clone(), room.code);
-            tokio::spawn(async move {
-                tokio::time::sleep(REMEMBER_CLOSED).await;
-                if live.0.rooms.write().unwrap_or_else(PoisonError::into_inner).remove(&code).is_some() {
-                    live.0.metrics.rooms.dec();
-                }
-                if let Store::Redis(redis) = &live.0.store {
-                    redis.unsubscribe(code).await;
-                }
-            });
+        if room.feed.publish(frame) {
+            self.0.metrics.frames_published.inc();
         }
     }
 
@@ -526,7 +586,7 @@ impl Live {
             here.is_telling = true;
         }
         let (live, room) = (self.clone(), room.clone());
-        tokio::spawn(async move {
+        self.0.tellings.spawn(async move {
             let mut told = None;
             loop {
                 let counts = {
@@ -542,32 +602,40 @@ impl Live {
                         live.publish(&room, frame);
                         Some(counts)
                     }
-                    Err(error @ LiveError::Unavailable(_)) => {
-                        debug!(room.code = %room.code, %error, "presence is told when the store is back");
+                    Err(error) if error.is_away() => {
+                        debug!(room = %telemetry::alias(room.code), %error, "presence is told when the store is back");
                         None
                     }
                     // The room was closed meanwhile, or the store forgot it: the heartbeat finds out which.
                     Err(error) => {
-                        debug!(room.code = %room.code, %error, "presence not told");
-                        live.0.trouble.notify_one();
+                        debug!(room = %telemetry::alias(room.code), %error, "presence not told");
+                        live.look_after(room.code);
                         Some(counts)
                     }
                 };
                 live.0.metrics.presence_told.inc();
-                tokio::time::sleep(PRESENCE_EVERY).await;
+                tokio::time::sleep(room.presence_pause()).await;
             }
         });
     }
 
+    /// Returns when the store knows who is here: nobody, once every member has left.
+    pub async fn settle(&self) {
+        self.0.tellings.close();
+        self.0.tellings.wait().await;
+    }
+
     async fn tell(&self, room: &LiveRoom, counts: Counts) -> Result<Frame, LiveError> {
-        match &self.0.store {
-            Store::Memory(memory) => memory.presence(room.code, counts),
+        let frame = match &self.0.store {
+            Store::Memory(memory) => memory.presence(room.code, counts)?,
             Store::Redis(redis) => {
                 // First the line, then the look: what happens between the two is in both.
                 redis.subscribe(room.code).await?;
-                redis.presence(&room.record(), counts).await
+                redis.presence(&room.record(), counts).await?
             }
-        }
+        };
+        room.here().told = counts;
+        Ok(frame)
     }
 }
 
@@ -597,6 +665,17 @@ impl LiveRoom {
         snapshot(&self.feed.newest())
     }
 
+    fn presence_pause(&self) -> Duration {
+        let members = self.snapshot().map_or(0, |snapshot| snapshot.presence.viewers);
+        PRESENCE_EVERY.max(PRESENCE_PER_MEMBER.saturating_mul(u32::try_from(members).unwrap_or(u32::MAX)))
+    }
+
+    /// Members on other nodes, as last heard.
+    fn viewers_elsewhere(&self, here: &Here) -> u64 {
+        let everywhere = self.snapshot().map_or(0, |snapshot| snapshot.presence.viewers);
+        everywhere.saturating_sub(here.told.viewers)
+    }
+
     /// What this node has seen of the stored half of that revision.
     fn seen(&self, revision: i64) -> Option<Seen> {
         let newest = Some(self.feed.newest()).filter(|frame| frame.revision == revision);
@@ -611,7 +690,7 @@ impl LiveRoom {
     /// Takes over a record that is newer than the one known.
     fn learn(&self, record: Room) {
         let mut known = self.record.write().unwrap_or_else(PoisonError::into_inner);
-        if record.revision > known.revision || record.key_generation > known.key_generation {
+        if record.revision > known.revision {
             *known = Arc::new(record);
         }
     }
@@ -629,6 +708,15 @@ pub struct Member {
 impl Member {
     pub fn room(&self) -> &Arc<LiveRoom> {
         &self.room
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// From now on the room's frames go out on `line`, until the seat is left.
+    pub(crate) fn seat(&self, line: Arc<Line>) -> Seat {
+        self.room.feed.seat(line, &self.live.0.metrics)
     }
 }
 

@@ -1,10 +1,11 @@
-//! The command line: one call per command.
-#![expect(clippy::print_stdout, reason = "a command's answer goes to stdout; the log goes to stderr")]
+//! The command line: one call per command. A command's answer goes to stdout, the log to stderr.
 
 #[cfg(unix)]
 mod commands;
+mod database;
 
 use std::{
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -14,7 +15,7 @@ use streamit::{
     Listeners, Node,
     config::Config,
     program,
-    providers::{Providers, Reloader},
+    providers::{self, Providers, Reloader},
     telemetry,
 };
 
@@ -44,6 +45,23 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "config/streamit.toml")]
         config: PathBuf,
     },
+    /// Bring the database's schema up to date, as `serve` does where the database's user may
+    Migrate {
+        /// The configuration that names the database
+        #[arg(long, value_name = "FILE", default_value = "config/streamit.toml")]
+        config: PathBuf,
+    },
+    /// Copy the SQLite database to a file, while a host may be using it
+    Backup {
+        /// The configuration that names the database
+        #[arg(long, value_name = "FILE", default_value = "config/streamit.toml")]
+        config: PathBuf,
+        /// Replace the file if there is one
+        #[arg(long)]
+        overwrite: bool,
+        /// The copy; only its owner may read it
+        target: PathBuf,
+    },
     /// Look at a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -70,7 +88,10 @@ enum ConfigCommand {
 
 #[derive(Subcommand)]
 enum PluginCommand {
-    /// Load every provider of a configuration and say which are ready, and why others are not
+    /// Try every provider of a configuration and say which are ready, and why others are not
+    ///
+    /// Writes nothing: copies of the libraries are tried in a folder of their own below $TMPDIR, which is removed. Exit
+    /// code 1 if a provider with `required = true` is not ready.
     List {
         /// The configuration that names them
         #[arg(long, value_name = "FILE", default_value = "config/streamit.toml")]
@@ -80,9 +101,11 @@ enum PluginCommand {
         json: bool,
     },
     /// Begin a new plugin: a folder with everything it takes, which builds and passes `check` as it is
+    ///
+    /// In Rust a copy of streamit-plugin-api, as this program has it, lies in the folder too, unless another is named.
     #[cfg(unix)]
     New {
-        /// The provider's id, and the name of the folder: small letters, digits and -
+        /// The provider's id, and the name of the folder: 2 to 32 small letters, digits or -, a letter first
         name: String,
         /// In C, with a Makefile
         #[arg(long)]
@@ -93,7 +116,7 @@ enum PluginCommand {
         /// Depend on the streamit-plugin-api in this repository
         #[arg(long, value_name = "URL", conflicts_with_all = ["c", "api_version"])]
         api_git: Option<String>,
-        /// Depend on this version of streamit-plugin-api (the default, with the version of this program)
+        /// Depend on this version of streamit-plugin-api
         #[arg(long, value_name = "VERSION", conflicts_with = "c")]
         api_version: Option<String>,
     },
@@ -128,10 +151,10 @@ enum PluginCommand {
     Check {
         /// The library
         file: PathBuf,
-        /// What would stand in `[providers.<id>] config`, as JSON; without it, that of the first golden example
+        /// What would stand in `[providers.<id>] config`, as JSON; without it, that of a golden example
         #[arg(long, value_name = "JSON")]
         config: Option<String>,
-        /// Run this case only
+        /// Run this case only; the golden ones have a number, as `examples[0]`, and without it all of them are run
         #[arg(long, value_name = "CASE")]
         only: Option<String>,
         /// Print JSON
@@ -148,11 +171,21 @@ fn main() -> ExitCode {
         #[cfg(unix)]
         Command::PluginChild { .. } => return streamit::providers::serve(),
         Command::Serve { config } => load(&config).and_then(serve),
-        Command::Config(ConfigCommand::Check { file }) => load(&file).map(|config| {
-            println!("# {}: ok. The effective settings:\n\n{}", file.display(), config.explain().trim_end());
+        Command::Migrate { config } => load(&config).and_then(|config| database::migrate(&config)),
+        Command::Backup { config, overwrite, target } => {
+            load(&config).and_then(|config| database::back_up(&config, &target, overwrite))
+        }
+        Command::Config(ConfigCommand::Check { file }) => load(&file).and_then(|config| {
+            print(&format!(
+                "# {}: ok. The effective settings:
+
+{}",
+                file.display(),
+                config.explain(|id| providers::secrets(id, &config)).trim_end()
+            ))
         }),
         Command::Plugin(PluginCommand::List { config, json }) => {
-            load(&config).map(|config| list_plugins(&config, json))
+            load(&config).and_then(|config| list_plugins(&config, json))
         }
         #[cfg(unix)]
         Command::Plugin(command) => commands::run(command),
@@ -160,7 +193,8 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, error)) => {
-            eprintln!("streamit: {error}");
+            // The code says it to whoever does not listen.
+            let _ = writeln!(io::stderr(), "streamit: {error}");
             ExitCode::from(code)
         }
     }
@@ -168,28 +202,63 @@ fn main() -> ExitCode {
 
 type Outcome<T> = Result<T, (u8, String)>;
 
+/// Writes a command's whole answer, a line or several, to stdout. Whoever has read enough closes it, as `head` does; that
+/// changes nothing about what the command found.
+fn print(answer: &str) -> Outcome<()> {
+    match writeln!(io::stdout(), "{}", answer.trim_end()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err((FAILED, format!("the answer cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn load(path: &Path) -> Outcome<Config> {
     Config::load(path).map_err(|error| (BAD_CONFIGURATION, format!("the configuration cannot be used:\n{error}")))
 }
 
 fn serve(config: Config) -> Outcome<()> {
-    telemetry::init(&config.log).map_err(|error| (BAD_CONFIGURATION, format!("{error:#}")))?;
+    // Dropped last: whatever was said is written before the process ends.
+    let _log = telemetry::init(&config.log).map_err(|error| (BAD_CONFIGURATION, format!("{error:#}")))?;
     raise_file_limit();
     let run = || -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async {
+        let served = runtime.block_on(async {
+            let mut signals = Signals::new();
             let listeners = Listeners::bind(&config)?;
-            let node = Node::start(config, listeners).await?;
-            println!("StreamIt is at http://{}/", node.address);
-            if let Some(address) = node.admin_address {
-                println!("Its metrics are at http://{address}/metrics");
-            }
+            let node = tokio::select! {
+                node = Node::start(config, listeners) => node?,
+                () = signals.asked_to_stop(None) => {
+                    tracing::info!("asked to stop while starting");
+                    tokio::task::spawn_blocking(streamit::providers::stop_loading).await?;
+                    return Ok(());
+                }
+            };
+            greet(&node);
+            signals.asked_to_stop(Some(&node.reloader)).await;
             let reloader = node.reloader.clone();
-            node.run_until(asked_to_stop(reloader)).await;
+            tokio::select! {
+                () = node.stop() => {}
+                () = signals.asked_to_stop(Some(&reloader)) => tracing::warn!("asked again: stopped at once"),
+            }
             Ok(())
-        })
+        });
+        // Somebody may still wait for a disk that does not answer.
+        runtime.shutdown_background();
+        served
     };
     run().map_err(|error| (FAILED, format!("{error:#}")))
+}
+
+/// Says where it is. The log says it too, and nothing waits for somebody to read this.
+fn greet(node: &Node) {
+    let mut greeting = format!("StreamIt is at http://{}/\n", node.address);
+    if let Some(address) = node.admin_address {
+        greeting.push_str(&format!("Its metrics are at http://{address}/metrics\n"));
+    }
+    std::thread::spawn(move || {
+        let _ = io::stdout().write_all(greeting.as_bytes());
+    });
 }
 
 /// A socket is a file, and a full house has more than the usual 1,024.
@@ -199,63 +268,99 @@ fn raise_file_limit() {
     }
 }
 
-/// Ctrl-C or SIGTERM. Until then each SIGHUP reads the providers again.
-async fn asked_to_stop(reloader: Reloader) {
-    let interrupted = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
+/// What an operator says to the process.
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+    had_terminal: bool,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Signals {
         use std::io::IsTerminal;
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminated = signal(SignalKind::terminate()).expect("a runtime with signals");
-        let mut hung_up = signal(SignalKind::hangup()).expect("a runtime with signals");
-        let had_terminal = std::io::stderr().is_terminal();
-        let reload = async {
-            // Closing the terminal it was started from sends the same signal, and means something else.
-            while hung_up.recv().await.is_some() && had_terminal == std::io::stderr().is_terminal() {
-                let reloader = reloader.clone();
-                // What became of it is in the log.
-                let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
-            }
-        };
-        tokio::select! {
-            _ = interrupted => {}
-            _ = terminated.recv() => {}
-            () = reload => {}
+        let listen = |kind| signal(kind).expect("a runtime with signals");
+        Signals {
+            interrupt: listen(SignalKind::interrupt()),
+            terminate: listen(SignalKind::terminate()),
+            hang_up: listen(SignalKind::hangup()),
+            had_terminal: std::io::stderr().is_terminal(),
         }
     }
-    #[cfg(not(unix))]
-    {
-        drop(reloader);
-        let _ = interrupted.await;
+
+    /// Ctrl-C or SIGTERM. Until then each SIGHUP reads the providers again, once there are any.
+    async fn asked_to_stop(&mut self, reloader: Option<&Reloader>) {
+        use std::io::IsTerminal;
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                // Closing the terminal it was started from sends the same signal, and means something else.
+                _ = self.hang_up.recv() => if self.had_terminal != std::io::stderr().is_terminal() {
+                    return;
+                },
+            }
+            // What became of it is in the log.
+            if let Some(reloader) = reloader.cloned() {
+                tokio::task::spawn_blocking(move || reloader.reload());
+            }
+        }
     }
 }
 
-fn list_plugins(config: &Config, json: bool) {
-    let providers = Providers::inspect(config, program()).list();
-    if json {
-        let list = providers.values().map(|provider| {
-            let (state, reason) = provider.status();
-            let description = provider.description();
-            serde_json::json!({
-                "id": provider.id,
-                "state": state,
-                "reason": Some(reason).filter(|reason| !reason.is_empty()),
-                "isolation": if provider.is_isolated() { "process" } else { "none" },
-                "version": description.map(|d| &d.version),
-                "toolchain": description.map(|d| &d.toolchain),
-                "sha256": description.map(|d| &d.sha256),
-            })
-        });
-        println!("{}", serde_json::json!({ "providers": list.collect::<Vec<_>>() }));
-        return;
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Signals {
+        Signals
     }
+
+    async fn asked_to_stop(&mut self, _reloader: Option<&Reloader>) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+fn list_plugins(config: &Config, json: bool) -> Outcome<()> {
+    let providers = Providers::inspect(config, program()).map_err(|error| (FAILED, format!("{error:#}")))?;
+    let text = if json { as_json(&providers) } else { as_table(&providers) };
+    print(&text)?;
+    providers.required_are_ready(config).map_err(|error| (FAILED, format!("{error:#}")))
+}
+
+fn as_json(providers: &Providers) -> String {
+    let providers = providers.list();
+    let list = providers.values().map(|provider| {
+        let (state, reason) = provider.status();
+        let description = provider.description();
+        serde_json::json!({
+            "id": provider.id,
+            "state": state,
+            "reason": Some(reason).filter(|reason| !reason.is_empty()),
+            "isolation": if provider.is_isolated() { "process" } else { "none" },
+            "version": description.map(|d| &d.version),
+            "toolchain": description.map(|d| &d.toolchain),
+            "sha256": description.map(|d| &d.sha256),
+        })
+    });
+    serde_json::json!({ "providers": list.collect::<Vec<_>>() }).to_string()
+}
+
+fn as_table(providers: &Providers) -> String {
+    let providers = providers.list();
     let width = providers.keys().map(String::len).max().unwrap_or_default().max("PROVIDER".len());
-    println!("{:<width$}  {:<11}  {:<8}  {:<9}  REASON", "PROVIDER", "STATE", "VERSION", "ISOLATION");
+    let mut table = format!("{:<width$}  {:<11}  {:<8}  {:<9}  REASON\n", "PROVIDER", "STATE", "VERSION", "ISOLATION");
     for provider in providers.values() {
         let (state, reason) = provider.status();
         let version = provider.description().map_or("-", |d| d.version.as_str());
         let isolation = if provider.is_isolated() { "process" } else { "none" };
         let line = format!("{:<width$}  {:<11}  {version:<8}  {isolation:<9}  {reason}", provider.id, state.as_str());
-        println!("{}", line.trim_end());
+        table.push_str(line.trim_end());
+        table.push('\n');
     }
+    table
 }

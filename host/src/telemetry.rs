@@ -1,8 +1,13 @@
 //! What the operator sees: the log and the metrics.
 
 use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
     io::IsTerminal,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        LazyLock, OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,24 +22,63 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::Level;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{
+    EnvFilter, filter::FilterFn, fmt::writer::BoxMakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
-use crate::config::{self, LogFormat};
+use crate::{
+    config::{self, LogFormat},
+    rooms::RoomCode,
+};
 
-/// Sends the log to stderr, readable or as JSON.
-pub fn init(config: &config::Log) -> anyhow::Result<()> {
+/// Lines that wait to be written. A reader that takes none holds nobody up: what comes beyond these is dropped and counted.
+const WAITING_LINES: usize = 4096;
+
+static DROPPED_LINES: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Sends the log to stderr, readable or as JSON, until the guard is dropped, if there is one.
+pub fn init(config: &config::Log) -> anyhow::Result<Option<WorkerGuard>> {
     let filter = EnvFilter::try_new(&config.filter)
         .with_context(|| format!("log.filter: `{}` is not a filter; try \"info\"", config.filter))?;
-    // At trace level this library writes out whole messages, and the first of each socket may hold a key.
-    let filter = filter.add_directive("tungstenite=debug".parse().expect("a directive"));
-    let layer =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let registry = tracing_subscriber::registry().with(filter);
+    // At trace level this library writes out whole messages, and the first of each socket may hold a key. Whatever the filter
+    // says, that is not for the log; and where it says less, less it is.
+    let ceiling = FilterFn::new(|about| *about.level() < Level::TRACE || !about.target().starts_with("tungstenite"));
+    let (writer, guard) = if is_file(&std::io::stderr()) {
+        // A file takes a line at once, or refuses it; anything else may wait for its reader.
+        (BoxMakeWriter::new(std::io::stderr), None)
+    } else {
+        let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).thread_name("log");
+        let (writer, guard) = writer.finish(std::io::stderr());
+        DROPPED_LINES.get_or_init(|| writer.error_counter());
+        (BoxMakeWriter::new(writer), Some(guard))
+    };
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(std::io::stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(filter).with(ceiling);
     match config.format {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     }
-    .context("the log is set up already")
+    .context("the log is set up already")?;
+    Ok(guard)
+}
+
+#[cfg(unix)]
+fn is_file(output: &impl std::os::fd::AsFd) -> bool {
+    let is_regular = |stat: rustix::fs::Stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+    rustix::fs::fstat(output).is_ok_and(is_regular)
+}
+
+#[cfg(not(unix))]
+fn is_file<T>(_: &T) -> bool {
+    false
+}
+
+/// A room in the log: the same as long as the process runs, and no way to get in. Who reads a log is not invited.
+pub fn alias(code: RoomCode) -> impl fmt::Display {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    fmt::from_fn(move |f| write!(f, "{:016x}", KEY.hash_one(code)))
 }
 
 /// Every number this node counts.
@@ -57,6 +101,7 @@ pub struct Metrics {
     pub sockets_closed: Family<Closed, Counter>,
     pub provider_calls: Family<ProviderCall, Counter>,
     pub provider_ready: Family<OfProvider, Gauge>,
+    log_lines_dropped: Gauge,
     slowest_viewer_ms: Gauge,
     /// The longest that a frame took to be written to somebody, since the metrics were last read.
     slowest_write_ms: AtomicI64,
@@ -103,6 +148,7 @@ impl Metrics {
             sockets_closed: Family::default(),
             provider_calls: Family::default(),
             provider_ready: Family::default(),
+            log_lines_dropped: Gauge::default(),
             slowest_viewer_ms: Gauge::default(),
             slowest_write_ms: AtomicI64::new(0),
         };
@@ -125,11 +171,17 @@ impl Metrics {
         registry.register("presence_told", "Times the store was told who is here", m.presence_told.clone());
         registry.register("leases_reaped", "Silent nodes taken out of a room's count", m.leases_reaped.clone());
         registry.register("redis_connects", "Lines to Redis built, the first two included", m.redis_connects.clone());
-        registry.register("rereads", "Times every room was read again because a line had been down", m.rereads.clone());
+        registry.register(
+            "rereads",
+            "Rooms read again because something published may have been missed",
+            m.rereads.clone(),
+        );
         let round_trip = m.redis_round_trip.clone();
         registry.register_with_unit("redis_round_trip", "A script's way to Redis and back", Unit::Seconds, round_trip);
         let help = "The longest a state took to be written to a member, since the metrics were last read";
         registry.register("slowest_viewer_ms", help, m.slowest_viewer_ms.clone());
+        let help = "Lines of the log that were not written, since nobody took them fast enough";
+        registry.register("log_lines_dropped", help, m.log_lines_dropped.clone());
         registry.register("sockets_closed", "Sockets the server closed, by code", m.sockets_closed.clone());
         registry.register("provider_calls", "Plugin calls, by outcome", m.provider_calls.clone());
         registry.register("provider_ready", "1 if the provider answers, 0 if not", m.provider_ready.clone());
@@ -145,6 +197,8 @@ impl Metrics {
     /// The Prometheus (OpenMetrics) text.
     pub fn encode(&self) -> String {
         self.slowest_viewer_ms.set(self.slowest_write_ms.swap(0, Ordering::Relaxed));
+        let dropped = DROPPED_LINES.get().map_or(0, ErrorCounter::dropped_lines);
+        self.log_lines_dropped.set(i64::try_from(dropped).unwrap_or(i64::MAX));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("a String takes everything");
         text

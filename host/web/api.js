@@ -1,5 +1,5 @@
 // REST, as the pages use it.
-import { keptTexts } from "/assets/page.js";
+import { at, keptTexts } from "./page.js";
 
 /** A request the server refused: its code, a sentence, and the fields that are wrong. */
 export class ApiError extends Error {
@@ -17,7 +17,7 @@ export async function request(method, path, { body, key } = {}) {
   if (key) headers.Authorization = `Bearer ${key}`;
   let response;
   try {
-    response = await fetch(`/api/v1${path}`, { method, headers, body: body && JSON.stringify(body) });
+    response = await fetch(at(`api/v1${path}`), { method, headers, body: body && JSON.stringify(body) });
   } catch {
     throw new ApiError(0, {});
   }

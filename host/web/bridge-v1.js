@@ -58,6 +58,9 @@ export function withParams(url, params) {
   return result.href;
 }
 
+/** Of so many places that it was sent to a player may still say that it has come there. */
+const MAX_SENT = 50;
+
 /** Whether a number that a player reports can be a time of a video, in seconds. */
 const isTime = (seconds) => Number.isFinite(seconds) && seconds >= 0 && seconds < MAX_S;
 
@@ -91,6 +94,8 @@ export class FramePlayer extends Player {
   #duration = NaN;
   /** Where it was sent, when, how long that may take, whether it is said, and where it came from. */
   #aim = null;
+  /** Where it was sent so far, and has not said that it has come to. */
+  #sent = [];
   #listener = (event) => this.#hear(event);
 
   constructor(stage, options) {
@@ -156,6 +161,7 @@ export class FramePlayer extends Player {
       seconds: this.#aim ? this.#position : this.currentTime, at: performance.now(), isMoving: !this.#paused && !this.#stalled,
     };
     this.#aim = { seconds, at: performance.now(), patienceMs, isQuiet, unmoved };
+    this.#sent = [...this.#sent, seconds].slice(-MAX_SENT);
   }
 
   /** It is where it was sent, or will not come there; it is at `seconds`. Answers as `report`. */
@@ -182,6 +188,22 @@ export class FramePlayer extends Player {
     return true;
   }
 
+  /**
+   * The player says that a seek has ended, at `seconds`: one it was sent on with `aim`, or a person's. Of several that
+   * overtook one another it may say the last only, or each; only where all are accounted for it has arrived.
+   */
+  reportSeeked(seconds) {
+    if (!isTime(seconds)) return;
+    const found = this.#sent.findIndex((place) => Math.abs(place - seconds) < NEAR_S);
+    if (found >= 0) {
+      this.#sent = this.#sent.slice(found + 1);
+      if (this.#aim && this.#sent.length === 0) this.arrive(seconds);
+    } else if (this.#aim === null) {
+      this.#set(seconds, performance.now());
+      this.emit("seeked");
+    }
+  }
+
   /** Whether a report is of where the player was sent. */
   #isThere(seconds, at) {
     const { seconds: target, at: sentAt, unmoved } = this.#aim;
@@ -198,7 +220,7 @@ export class FramePlayer extends Player {
   }
 
   reportDuration(seconds) {
-    if (isTime(seconds) && seconds > 0) this.#duration = seconds;
+    if (seconds === Infinity || (isTime(seconds) && seconds > 0)) this.#duration = seconds;
   }
 
   /** Sets whether it plays, and says so if that is news. */

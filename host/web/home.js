@@ -1,7 +1,7 @@
 // The home page: make a room, or find one.
-import { request, storeKey } from "/assets/api.js";
-import { MediaForm } from "/assets/media-form.js";
-import { $, codeIn, typed } from "/assets/page.js";
+import { request, storeKey } from "./api.js";
+import { MediaForm } from "./media-form.js";
+import { $, at, codeIn, typed } from "./page.js";
 
 const LIST_EVERY_MS = 5000;
 /** A title longer than this the server does not take. */
@@ -39,7 +39,7 @@ $("create").addEventListener("submit", async (event) => {
     const { room, host_key } = await request("POST", "/rooms", { body });
     storeKey(room.code, host_key);
     // Without storage the key would be lost on the way: the link carries it, and the room page takes it off again.
-    location.assign(`/r/${room.code}#key=${host_key}`);
+    location.assign(at(`r/${room.code}#key=${host_key}`));
   } catch (error) {
     const rest = form.showErrors(error.errors).filter(({ field, message }) => {
       const place = $("create").querySelector(`[data-error="${CSS.escape(field)}"]`);
@@ -54,7 +54,7 @@ $("create").addEventListener("submit", async (event) => {
 $("join").addEventListener("submit", (event) => {
   event.preventDefault();
   const code = codeIn($("code").value);
-  if (code) location.assign(`/r/${encodeURIComponent(code)}`);
+  if (code) location.assign(at(`r/${encodeURIComponent(code)}`));
 });
 
 /** Back from the room: the page is as it was left, and ready for another. */
@@ -89,7 +89,7 @@ function roomItem(code) {
   const item = document.createElement("li");
   item.dataset.code = code;
   const link = document.createElement("a");
-  link.href = `/r/${code}`;
+  link.href = at(`r/${code}`);
   const count = document.createElement("span");
   count.className = "pill";
   link.append(document.createElement("strong"), document.createElement("span"), count);

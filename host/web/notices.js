@@ -1,5 +1,5 @@
 // What the page has to say beside the player: a line per topic, each standing for as long as it is true.
-import { $ } from "/assets/page.js";
+import { $ } from "./page.js";
 
 /** What was true of one moment only stands for so long. */
 const PASSING_MS = 6000;

@@ -1,5 +1,14 @@
 // What both pages need of the document and of this browser.
 
+/** Where the server is: the folder above this file's, whatever a proxy has put before it. */
+const root = new URL("..", import.meta.url);
+
+/** The address of something of the server's, like `r/K7QM2X`. */
+export const at = (path) => new URL(path, root).href;
+
+/** Two servers below different paths of one origin keep their things apart. */
+const prefix = `streamit${root.pathname.replace(/\/$/, "")}`;
+
 /** @param {string} id */
 export const $ = (id) => document.getElementById(id);
 
@@ -10,15 +19,15 @@ export const $ = (id) => document.getElementById(id);
 const texts = (area) => ({
   read(name) {
     try {
-      return area().getItem(`streamit.${name}`);
+      return area().getItem(`${prefix}.${name}`);
     } catch {
       return null;
     }
   },
   write(name, text) {
     try {
-      if (text === null) area().removeItem(`streamit.${name}`);
-      else area().setItem(`streamit.${name}`, text);
+      if (text === null) area().removeItem(`${prefix}.${name}`);
+      else area().setItem(`${prefix}.${name}`, text);
     } catch {
       // It cannot be kept.
     }
@@ -72,6 +81,12 @@ export function typed(text, most) {
 /** The code in what somebody typed or pasted: a code, or a room's whole address. */
 export function codeIn(text) {
   const trimmed = text.trim();
-  const path = trimmed.match(/\/r\/([^/?#\s]+)/);
-  return decodeURIComponent(path ? path[1] : trimmed).toUpperCase();
+  // The server may be below a path that looks the same: the last one counts.
+  const path = trimmed.match(/.*\/r\/([^/?#\s]+)/);
+  const code = path ? path[1] : trimmed.replace(/[\s-]/g, "");
+  try {
+    return decodeURIComponent(code).toUpperCase();
+  } catch {
+    return code.toUpperCase();
+  }
 }

@@ -1,5 +1,5 @@
 // What a person chose of the player's parameters: kept in this browser, appended to the URL in this page, never sent.
-import { $, kept } from "/assets/page.js";
+import { $, kept } from "./page.js";
 
 const name = ({ id }) => `params.${id}`;
 

@@ -1,22 +1,26 @@
 // The room page: joins, shows the player the room's provider brings, holds it to the room, and gives the host's orders.
 // It names no provider.
-import { ApiError, forgetKey, request, storeKey, storedKey } from "/assets/api.js";
-import { MediaForm } from "/assets/media-form.js";
-import { cover, say, sayBriefly, sayNothing } from "/assets/notices.js";
-import { $, codeIn, kept, keptHere, typed } from "/assets/page.js";
-import { Stage } from "/assets/stage.js";
-import { SyncPanel } from "/assets/sync-panel.js";
-import { Newest, Transport } from "/assets/transport.js";
-import { Connection, localMs, positionAt } from "/client/v1.js";
+import { ApiError, forgetKey, request, storeKey, storedKey } from "./api.js";
+import { MediaForm } from "./media-form.js";
+import { cover, say, sayBriefly, sayNothing } from "./notices.js";
+import { $, at, codeIn, kept, keptHere, typed } from "./page.js";
+import { Stage } from "./stage.js";
+import { SyncPanel } from "./sync-panel.js";
+import { Newest, Transport } from "./transport.js";
+import { Connection, localMs, positionAt } from "../client/v1.js";
 
 const TICK_MS = 100;
 /** A name longer than this the server does not take. */
 const NAME_CHARS = 40;
+/** No key is longer. */
+const KEY_CHARS = 128;
 /** What one said oneself comes back as a STATE within this time. */
 const OWN_DOING_MS = 2000;
 /** A player that cannot be held says where it is when it is off by more, and not more often than this. */
 const REPORT_BEYOND_S = 0.08;
 const REPORT_EVERY_MS = 5000;
+/** Said again if the room has not gone on by then: it may have been refused, or lost. */
+const GO_ON_AGAIN_MS = 3000;
 
 const ENDINGS = {
   closed_by_host: "The host has closed this room.",
@@ -30,6 +34,8 @@ const code = codeIn(location.pathname);
 const JOINED = `joined.${code}`;
 const LINK_KEY = `link-key.${code}`;
 const RELOADED_FOR = "reloaded-for";
+/** The moment of the order by which the room goes, if this tab gave it. */
+const LED = `led.${code}`;
 
 const stage = new Stage(code);
 const transport = new Transport();
@@ -43,13 +49,25 @@ let state = null;
 let saidAt = -Infinity;
 /** Whether the room goes by an order of this page's. */
 let leads = false;
+/** Whether the room waits for this page's player. */
+let holds = false;
+/** Whether the next STATE is the first of a connection. */
+let isBack = false;
+let wentOnAt = -Infinity;
+/** Whether a viewer who is on their own has gone to another place. */
+let hasStrayed = false;
 let reportedAt = -Infinity;
 let reportedEnd = null;
 let ticking = null;
 
 /** The host key: from the link, which must not be passed on by accident, or from this browser. */
 function takeKey() {
-  const fromLink = new URLSearchParams(location.hash.slice(1)).get("key");
+  const inLink = new URLSearchParams(location.hash.slice(1)).get("key");
+  const fromLink = inLink && inLink.length <= KEY_CHARS ? inLink : null;
+  if (inLink && !fromLink) {
+    say("key", "The key in the link is none: it is too long. Ask for the link again.");
+    history.replaceState(null, "", location.pathname);
+  }
   if (fromLink) {
     // It is kept in this browser only when the server has taken it: anybody can send a link.
     keptHere.write(LINK_KEY, fromLink);
@@ -109,6 +127,7 @@ function join() {
     $("name-error").textContent = message;
     keptHere.write(JOINED, null);
   });
+  listen("full", () => cover("This room is full. Trying again until there is a place…"));
   listen("error", ({ message }) => {
     sayBriefly("order", message);
     stage.follower?.disclaim();
@@ -124,6 +143,7 @@ function join() {
 
 function welcomed({ you }) {
   ({ role } = you);
+  isBack = true;
   keptHere.write(JOINED, $("name").value);
   if (role === "host") {
     storeKey(code, key);
@@ -166,12 +186,17 @@ function tryWithoutThisKey() {
 
 /**
  * A page may load players from where its providers were when it was loaded, and from nowhere else (its
- * Content-Security-Policy). For a provider that came later the page is loaded once more.
+ * Content-Security-Policy). For a provider that came later the page is loaded once more, once for each film.
  */
 document.addEventListener("securitypolicyviolation", ({ effectiveDirective, blockedURI }) => {
   if (!state || !["frame-src", "media-src"].includes(effectiveDirective)) return;
-  if (keptHere.read(RELOADED_FOR) === blockedURI) return;
-  keptHere.write(RELOADED_FOR, blockedURI);
+  const source = JSON.stringify(state.room.source);
+  if (keptHere.read(RELOADED_FOR) === source) {
+    const where = URL.canParse(blockedURI) ? new URL(blockedURI).origin : blockedURI;
+    say("blocked", `This video cannot be loaded from ${where}: it leads to a place that its provider does not name.`);
+    return;
+  }
+  keptHere.write(RELOADED_FOR, source);
   location.reload();
 });
 
@@ -182,16 +207,36 @@ function applyState(next) {
   state = next;
   showTitle(next.room);
   showPresence(next.presence);
-  showHold(next.playback);
-  if (before && !isSame(before.playback, next.playback)) leads = isOwnDoing();
+  const isHeld = next.playback.hold === "buffering";
+  if (before && !isSame(before.playback, next.playback)) {
+    leads = isOwnDoing();
+    // After a reload it still is this page's.
+    keptHere.write(LED, leads ? String(next.playback.at_ms) : null);
+    holds &&= isHeld;
+  } else if (!before) {
+    leads = role === "host" && keptHere.read(LED) === String(next.playback.at_ms);
+  }
+  // Whoever held it may have been this page, before it was loaded anew or lost its line: somebody has to go on.
+  if (isBack && isHeld && role === "host") holds = true;
+  isBack = false;
+  showHold(next);
   const { follower } = stage;
   if (!stage.source || !isSame(stage.source, next.room.source)) {
+    say("blocked");
     stage.show(next.room.source);
   } else if (follower) {
-    follower.isLeader = leads;
+    appoint();
     follower.apply(next.playback);
   }
   show();
+}
+
+/** What the room makes of this page's player. */
+function appoint() {
+  const { follower } = stage;
+  if (!follower) return;
+  follower.isLeader = leads;
+  follower.isHolding = holds;
 }
 
 const isSame = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -217,10 +262,11 @@ const report = (seconds) => ({
 transport.addEventListener("order", ({ detail }) => order(detail));
 
 const ORDERS = { play: "PLAY", pause: "PAUSE" };
+const PLAYS = { PLAY: true, PAUSE: false };
 
 /** The player is already where the host put it: it stays there until the room has answered. */
 function orderFromPlayer(message) {
-  stage.follower.claim();
+  stage.follower.claim(PLAYS[message.type]);
   if (!order(message)) stage.follower.disclaim();
 }
 
@@ -233,9 +279,14 @@ const seeks = new Newest(() => {
 stage.addEventListener("act", ({ detail: { kind, seconds } }) => {
   const { follower } = stage;
   if (role !== "host") {
-    // Two clicks on the picture are a pause and a way back.
-    if (kind === "play" && follower.isDetached && state.playback.is_playing) follower.rejoin();
-    else follower.detach();
+    // Two clicks on the picture are a pause and a way back; a hand on the player's bar pauses, seeks and plays.
+    const isWayBack = kind === "play" && follower.isDetached && !hasStrayed && !stage.player.seeking;
+    if (isWayBack && state.playback.is_playing) {
+      follower.rejoin();
+    } else {
+      if (kind === "seek") hasStrayed = true;
+      follower.detach();
+    }
     return;
   }
   if (!Number.isFinite(seconds)) return;
@@ -245,19 +296,20 @@ stage.addEventListener("act", ({ detail: { kind, seconds } }) => {
 
 /** The host's player has nothing to show: the room waits for it, once. */
 stage.addEventListener("starving", () => {
-  const { follower } = stage;
-  if (role === "host" && follower.isLeader && state.playback.is_playing) {
-    follower.isHolding = true;
-    if (!order({ type: "PAUSE", because: "buffering" })) follower.isHolding = false;
-  }
+  if (role === "host" && leads && state.playback.is_playing) holds = order({ type: "PAUSE", because: "buffering" });
+  appoint();
 });
 
-stage.addEventListener("fed", () => {
+/** It has enough again: the room goes on. */
+function goOn() {
   const { follower } = stage;
-  if (!follower.isHolding) return;
-  follower.isHolding = false;
-  if (state.playback.hold === "buffering") order({ type: "PLAY" });
-});
+  const now = localMs();
+  if (!holds || state.playback.hold !== "buffering" || !follower?.canGoOn || now - wentOnAt < GO_ON_AGAIN_MS) return;
+  if (connection.send({ type: "PLAY" })) {
+    saidAt = now;
+    wentOnAt = now;
+  }
+}
 
 stage.addEventListener("speed", () => {
   sayBriefly("speed", "A room has one speed for all: yours was put back to normal.");
@@ -268,10 +320,13 @@ function reportAsHost() {
   const { player, follower } = stage;
   if (role !== "host" || !follower?.isReady || follower.isDetached || !state.playback.is_playing) return;
   const { duration } = player;
-  if (Number.isFinite(duration) && duration > 0 && here() >= duration) {
+  const isOver = Number.isFinite(duration) && duration > 0 && here() >= duration;
+  // A file may end before its time.
+  if (isOver || (leads && follower.ranOut)) {
     if (reportedEnd === state.playback.at_ms) return;
     reportedEnd = state.playback.at_ms;
-    connection.send({ type: "PROGRESS", ended: true, position_ms: Math.round(duration * 1000), at_ms: Math.round(connection.now()) });
+    const end = isOver ? duration : player.currentTime;
+    connection.send({ type: "PROGRESS", ended: true, position_ms: Math.round(end * 1000), at_ms: Math.round(connection.now()) });
     return;
   }
   const now = localMs();
@@ -320,8 +375,6 @@ $("close").addEventListener("click", async () => {
 
 // ---- The player ----------------------------------------------------------------------------------------------------
 
-stage.addEventListener("ready", () => keptHere.write(RELOADED_FOR, null));
-
 stage.addEventListener("blocked", () => {
   $("muted").hidden = !("muted" in stage.player);
   cover("Your browser wants a click before it plays.", "unblock");
@@ -339,7 +392,8 @@ $("rejoin").addEventListener("click", () => stage.follower?.rejoin());
 
 stage.addEventListener("change", () => {
   const { follower } = stage;
-  if (follower) follower.isLeader = leads;
+  if (!follower?.isDetached) hasStrayed = false;
+  appoint();
   say("sync", follower?.isStruggling
     ? "This device or its line cannot keep up with the video; it is brought back to the room now and then."
     : follower?.isStarving && !follower.isHolding ? "Waiting for the video: your line is slower than it needs." : null);
@@ -354,6 +408,13 @@ addEventListener("pageshow", refresh);
 document.addEventListener("freeze", () => stage.follower?.suspend());
 addEventListener("pagehide", () => stage.follower?.suspend());
 
+/** What is said is said where somebody looks: in full screen there is nothing but the picture. */
+document.addEventListener("fullscreenchange", () => {
+  const isFull = document.fullscreenElement === $("screen");
+  if (isFull) $("screen").append($("away"), $("notice"));
+  else $("screen").after($("away"), $("notice"));
+});
+
 $("fullscreen").addEventListener("click", () => {
   if (document.fullscreenElement) document.exitFullscreen();
   else $("screen").requestFullscreen().catch((error) => sayBriefly("order", error.message));
@@ -361,7 +422,10 @@ $("fullscreen").addEventListener("click", () => {
 
 function tick() {
   stage.follower?.tick();
-  if (state && connection) reportAsHost();
+  if (state && connection) {
+    goOn();
+    reportAsHost();
+  }
   show();
 }
 
@@ -382,7 +446,7 @@ function showConnection(status) {
   $("connection").dataset.status = status;
   timesLost = status === "lost" ? timesLost + 1 : status === "connected" ? 0 : timesLost;
   if (timesLost > 2 && !state) {
-    cover("The server answers, but not the room's socket. A proxy on the way may not pass WebSockets on. Trying again…");
+    cover("The server answers, but not the room's socket. A proxy on the way may not pass WebSockets on, or the server does not know this address as its own (server.public_url). Trying again…");
   }
 }
 
@@ -393,9 +457,9 @@ function showPresence({ viewers, host, host_away_until_ms }) {
   $("host-state").dataset.host = host;
 }
 
-function showHold({ hold }) {
-  const isOurs = stage.follower?.isHolding;
-  say("hold", hold === "buffering" ? (isOurs ? "Your player is buffering; the room waits for it." : "The host is buffering; it goes on by itself.") : null);
+function showHold({ playback, presence }) {
+  const isByItself = presence.host === "connected" ? "The host is buffering; it goes on by itself." : "The host was buffering when they left.";
+  say("hold", playback.hold !== "buffering" ? null : holds ? "Your player is buffering; the room waits for it." : isByItself);
 }
 
 function showRole() {
@@ -417,6 +481,7 @@ function show() {
     seconds: here(),
     duration: player?.duration ?? NaN,
     canSeek: capabilities?.seek ?? true,
+    hasEnded: follower?.ranOut ?? false,
   });
   $("away").hidden = !follower?.isDetached;
   panel.show({ follower, clock: connection.clock });
@@ -438,7 +503,7 @@ async function copy(button, text) {
   shown.timer = setTimeout(() => { button.textContent = shown.label; }, 1500);
 }
 
-const link = `${location.origin}/r/${code}`;
+const link = at(`r/${code}`);
 $("copy").addEventListener("click", () => copy($("copy"), link));
 $("copy-host").addEventListener("click", () => copy($("copy-host"), `${link}#key=${key}`));
 

@@ -1,10 +1,10 @@
 // The player in the page: brings the one that the room's provider has, holds it to the room, and keeps what belongs to
 // this browser (how loud it is, what this device takes to start and to seek).
-import { request } from "/assets/api.js";
-import { $, kept } from "/assets/page.js";
-import { cover, say } from "/assets/notices.js";
-import { chosenParams, showParams } from "/assets/params.js";
-import { Follower, localMs, noCosts, positionAt } from "/client/v1.js";
+import { request } from "./api.js";
+import { $, kept } from "./page.js";
+import { cover, say } from "./notices.js";
+import { chosenParams, showParams } from "./params.js";
+import { Follower, localMs, noCosts, positionAt } from "../client/v1.js";
 
 const SOURCE_RETRY_MS = [1000, 2000, 5000, 15_000, 60_000];
 
@@ -19,7 +19,7 @@ function keptCosts(provider) {
 }
 
 /**
- * Events: `ready` (a player is up), `act`, `blocked`, `speed`, `starving`, `fed`, `change` (the follower's, see there).
+ * Events: `ready` (a player is up), `act`, `blocked`, `speed`, `starving`, `change` (the follower's, see there).
  */
 export class Stage extends EventTarget {
   #code;
@@ -114,7 +114,7 @@ export class Stage extends EventTarget {
     });
     follower.offset = this.#offset;
     Object.assign(this, { player, follower, manifest });
-    for (const type of ["act", "blocked", "speed", "starving", "fed", "change"]) {
+    for (const type of ["act", "blocked", "speed", "starving", "change"]) {
       follower.addEventListener(type, (event) => this.dispatchEvent(new CustomEvent(type, { detail: event.detail })));
     }
     follower.addEventListener("silent", () => {
@@ -123,11 +123,13 @@ export class Stage extends EventTarget {
     player.addEventListener("error", ({ detail }) => {
       say("player", `The player says: ${detail ?? "it cannot play this"}. The room goes on, and the host can put on something else.`);
     });
-    for (const type of ["ready", "timeupdate"]) player.addEventListener(type, () => say("player"), { once: type === "ready" });
+    for (const type of ["ready", "timeupdate"]) {
+      player.addEventListener(type, () => { if (!player.stalled) say("player"); });
+    }
     player.addEventListener("ready", () => {
       this.#restoreVolume();
       this.dispatchEvent(new Event("ready"));
-    });
+    }, { once: true });
     player.addEventListener("volumechange", () => this.#keepVolume());
     showParams(manifest, this.source, () => this.show(this.source));
     follower.apply(playback);

@@ -1,5 +1,5 @@
 // What a complaint can be read off: how far this player is from the room, and what was done about it.
-import { $, kept } from "/assets/page.js";
+import { $, kept } from "./page.js";
 
 const ms = (seconds) => (Number.isFinite(seconds) ? `${Math.round(seconds * 1000)} ms` : "–");
 
@@ -26,7 +26,7 @@ export class SyncPanel {
     const rows = [
       ["Off by", follower ? ms(follower.isDetached ? NaN : controller.error) : "–"],
       ["Seeks, bends", controller ? `${controller.seeks}, ${controller.bends}` : "–"],
-      ["This device takes", controller ? `${ms(controller.costs.start)} to start, ${ms(controller.costs.seek)} to seek` : "–"],
+      ["This device takes", controller ? `${ms(controller.startCost("start"))} to start, ${ms(controller.costs.seek)} to seek` : "–"],
       ["Speed", follower ? speedText(follower) : "–"],
       ["Server's clock", clock?.isSure ? `known to ${clock.errorMs.toFixed(1)} ms` : "being measured"],
     ];

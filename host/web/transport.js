@@ -1,6 +1,6 @@
 // The host's controls: play, pause, and the position. They ask; what is shown is what the room says.
-import { $, clockText, spokenTime } from "/assets/page.js";
-import { isOver } from "/client/v1.js";
+import { $, clockText, spokenTime } from "./page.js";
+import { isOver } from "../client/v1.js";
 
 /** One press of a button, and one of an arrow key. */
 const STEP_S = 10;
@@ -8,6 +8,9 @@ const KEY_STEP_S = 5;
 
 /** A position that is dragged, or a key that is held, is told to the room at most this often. */
 const SEEK_EVERY_MS = 300;
+
+/** An order that the room has not answered by then is not counted on. */
+const ASKED_MS = 2000;
 
 /**
  * Tells the newest of many wishes, at once and then at most every so often.
@@ -44,12 +47,17 @@ export class Transport extends EventTarget {
   /** Where a hand or a key is at this moment, before the room has followed. */
   #held = null;
   #releasing = null;
+  /** What was asked for last, until the room has answered. @type {boolean | null} */
+  #asked = null;
+  #forgetting = null;
   #seeks = new Newest((seconds) => this.#order({ type: "SEEK", position_ms: Math.round(seconds * 1000) }));
-  #view = { isPlaying: false, seconds: 0, duration: NaN, canSeek: true };
+  #view = { isPlaying: false, seconds: 0, duration: NaN, canSeek: true, hasEnded: false };
 
   constructor() {
     super();
     $("play").addEventListener("click", () => this.#toggle());
+    // A key that is held is pressed once.
+    $("play").addEventListener("keydown", (event) => { if (event.repeat) event.preventDefault(); });
     $("back").addEventListener("click", () => this.#step(-STEP_S));
     $("forward").addEventListener("click", () => this.#step(STEP_S));
     const bar = $("position");
@@ -64,9 +72,11 @@ export class Transport extends EventTarget {
 
   show(view) {
     this.#view = view;
+    if (view.isPlaying === this.#asked) this.#asked = null;
     const { isPlaying, seconds, duration, canSeek } = view;
     const hasEnd = Number.isFinite(duration) && duration > 0;
-    const label = isPlaying && !isOver(seconds, duration) ? "Pause" : "Play";
+    const hasEnded = view.hasEnded || isOver(seconds, duration);
+    const label = isPlaying && !hasEnded ? "Pause" : "Play";
     if ($("play").textContent !== label) $("play").textContent = label;
     for (const id of ["back", "forward"]) $(id).hidden = !canSeek;
     // Without an end there is no bar that would be true.
@@ -77,15 +87,20 @@ export class Transport extends EventTarget {
       $("position").value = shown;
       $("position").setAttribute("aria-valuetext", `${spokenTime(shown)} of ${spokenTime(duration)}`);
     }
-    const ended = isOver(seconds, duration) ? " · ended" : "";
+    const ended = hasEnded ? " · ended" : "";
     const text = hasEnd ? `${clockText(shown)} / ${clockText(duration)}${ended}` : clockText(shown);
     if ($("time").textContent !== text) $("time").textContent = text;
   }
 
   #toggle() {
-    const { isPlaying, seconds, duration } = this.#view;
+    const { seconds, duration, hasEnded } = this.#view;
+    const isPlaying = this.#asked ?? this.#view.isPlaying;
+    // Pressed again before the room has answered, it means the other.
+    this.#asked = !isPlaying;
+    clearTimeout(this.#forgetting);
+    this.#forgetting = setTimeout(() => { this.#asked = null; }, ASKED_MS);
     // What has ended is begun again.
-    if (isOver(seconds, duration)) this.#order({ type: "PLAY", position_ms: 0 });
+    if (hasEnded || isOver(seconds, duration)) this.#order({ type: "PLAY", position_ms: 0 });
     else this.#order({ type: isPlaying ? "PAUSE" : "PLAY" });
   }
 

@@ -5,11 +5,12 @@
  * file's bytes before any code runs; then it calls `create` once per configuration and `embed_url` as often as it likes.
  *
  * Versions   The major version is in the symbol's name and in the info block; a host refuses another. A minor version
- *            only appends fields: each struct begins with its `size`, and a field is there only if it lies inside that
- *            size and is not NULL.
+ *            only appends fields: each struct begins with its `size`, which is never less than version 1.0 has, and a
+ *            field is there only if it lies wholly inside that size and is not NULL.
  * Ownership  Nobody frees the other's memory. Inputs end with the call; `write` and `problem` copy.
  * Threads    `embed_url` and `extension` come from any thread, several at once. `create` and `destroy` never overlap
- *            other calls on the same instance. Several instances may exist.
+ *            other calls on the same instance. Several instances may exist. `write` and `problem` are called on the
+ *            thread of the call that they were passed to, and before it returns; `log` on any thread.
  * Manners    No I/O, no blocking, no threads, no exit, no signal handlers, nothing on stdout or stderr. No exception,
  *            panic or longjmp leaves a function.
  * Unknown    An unknown media type or `present` bit is rejected, never guessed at.

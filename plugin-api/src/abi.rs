@@ -4,14 +4,18 @@
 //! [`Provider`](crate::Provider). The rules that hold for every function:
 //!
 //! - **Versions.** The major version is in the symbol's name and in [`StreamitAbiInfo`]; a host refuses another major.
-//!   A minor version only appends fields. Each struct begins with its `size`, and a field is read only if it lies
-//!   inside that size and is not NULL.
+//!   A minor version only appends fields. Each struct begins with its `size`, which is never less than version 1.0 has;
+//!   a field is read only if it lies wholly inside that size and is not NULL.
 //! - **Ownership.** Nobody frees the other's memory. Inputs end with the call; the sink and the problem receiver copy.
 //! - **Panics and exceptions** end inside the plugin, as [`STATUS_PANICKED`].
 //! - **Types** are fixed-width integers, pointers and `size_t`. Unknown values of a number mean "rejected", never
 //!   undefined behaviour.
 
-use std::ffi::c_void;
+use std::{
+    ffi::c_void,
+    mem::{MaybeUninit, offset_of, size_of},
+    ptr,
+};
 
 /// First bytes of [`StreamitAbiInfo`].
 pub const MAGIC: [u8; 8] = *b"STREAMIT";
@@ -146,6 +150,9 @@ pub struct StreamitMedia {
     pub episode: u32,
     /// 0.
     pub reserved: u32,
+    /// A field that only tests have: of some later version.
+    #[cfg(grown)]
+    pub later: u64,
 }
 
 /// What the host offers a plugin. Valid as long as the instance it was given to.
@@ -162,6 +169,9 @@ pub struct StreamitHost {
     pub log: Option<unsafe extern "C" fn(ctx: *mut c_void, level: u32, text: StreamitStr)>,
     /// A table by string id (`"streamit.name/1"`), or NULL. May be NULL.
     pub extension: Option<unsafe extern "C" fn(ctx: *mut c_void, id: StreamitStr) -> *const c_void>,
+    /// A field that only tests have: of some later version.
+    #[cfg(grown)]
+    pub later: u64,
 }
 
 /// What a plugin offers the host, as the symbol `streamit_provider_v1`.
@@ -197,7 +207,63 @@ pub struct StreamitProviderV1 {
     >,
     /// A table by string id, or NULL for an unknown one. Any thread. May be NULL.
     pub extension: Option<unsafe extern "C" fn(instance: *const c_void, id: StreamitStr) -> *const c_void>,
+    /// A field that only tests have: of some later version.
+    #[cfg(grown)]
+    pub later: u64,
 }
+
+/// Where a field ends.
+macro_rules! end_of {
+    ($struct:ident, $field:ident) => {{
+        const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
+            size_of::<F>()
+        }
+        offset_of!($struct, $field) + size_of_field(|whole: &$struct| &whole.$field)
+    }};
+}
+
+/// What all structs have in common that begin with their `size`.
+macro_rules! sized {
+    ($struct:ident: $($field:ident),* up to $last:ident $(, #[$since:meta] $later:ident)*) => {
+        impl $struct {
+            /// What version 1.0 has, in bytes: nobody passes less, whatever later versions append.
+            pub const fn size_1_0() -> usize {
+                end_of!($struct, $last)
+            }
+
+            /// A copy of as many whole fields as its `size` says are there; the others are 0, NULL or absent. Nothing if it is
+            /// smaller than version 1.0.
+            ///
+            /// # Safety
+            /// `from` is readable for four bytes, which are its `size`, and then for as many as they say. It need not be aligned.
+            #[expect(unsafe_code, reason = "the other side may be of another version")]
+            pub unsafe fn read(from: *const Self) -> Option<Self> {
+                const ENDS: &[usize] = &[
+                    $(end_of!($struct, $field),)*
+                    end_of!($struct, $last),
+                    $(#[$since] end_of!($struct, $later),)*
+                ];
+                // SAFETY: the caller's promise.
+                let size = unsafe { from.cast::<u32>().read_unaligned() } as usize;
+                if size < Self::size_1_0() {
+                    return None;
+                }
+                let whole = ENDS.iter().copied().filter(|end| *end <= size).max()?;
+                let mut copy = MaybeUninit::<Self>::zeroed();
+                // SAFETY: `whole` bytes are there by the caller's promise, and are no more than a whole struct of this version;
+                // zeroes are a valid value of each field that they leave out.
+                unsafe {
+                    ptr::copy_nonoverlapping(from.cast::<u8>(), copy.as_mut_ptr().cast::<u8>(), whole);
+                    Some(copy.assume_init())
+                }
+            }
+        }
+    };
+}
+
+sized!(StreamitMedia: size, media_type, external_id, present, season, episode up to reserved, #[cfg(grown)] later);
+sized!(StreamitHost: size, abi_minor, ctx, log up to extension, #[cfg(grown)] later);
+sized!(StreamitProviderV1: size, reserved, create, destroy, embed_url up to extension, #[cfg(grown)] later);
 
 impl StreamitStr {
     /// Borrows `text`; valid as long as it is.
@@ -225,7 +291,6 @@ impl StreamitStr {
 // The layout every plugin in the world relies on, for 64-bit targets.
 #[cfg(target_pointer_width = "64")]
 const _: () = {
-    use std::mem::{offset_of, size_of};
     assert!(size_of::<StreamitAbiInfo>() == 156);
     assert!(offset_of!(StreamitAbiInfo, size) == 8);
     assert!(offset_of!(StreamitAbiInfo, abi_major) == 12);
@@ -239,17 +304,17 @@ const _: () = {
     assert!(size_of::<StreamitStr>() == 16);
     assert!(size_of::<StreamitSink>() == 16);
     assert!(size_of::<StreamitProblems>() == 16);
-    assert!(size_of::<StreamitMedia>() == 40);
+    assert!(StreamitMedia::size_1_0() == 40);
     assert!(offset_of!(StreamitMedia, media_type) == 4);
     assert!(offset_of!(StreamitMedia, external_id) == 8);
     assert!(offset_of!(StreamitMedia, present) == 24);
     assert!(offset_of!(StreamitMedia, season) == 28);
     assert!(offset_of!(StreamitMedia, episode) == 32);
-    assert!(size_of::<StreamitHost>() == 32);
+    assert!(StreamitHost::size_1_0() == 32);
     assert!(offset_of!(StreamitHost, ctx) == 8);
     assert!(offset_of!(StreamitHost, log) == 16);
     assert!(offset_of!(StreamitHost, extension) == 24);
-    assert!(size_of::<StreamitProviderV1>() == 40);
+    assert!(StreamitProviderV1::size_1_0() == 40);
     assert!(offset_of!(StreamitProviderV1, create) == 8);
     assert!(offset_of!(StreamitProviderV1, destroy) == 16);
     assert!(offset_of!(StreamitProviderV1, embed_url) == 24);

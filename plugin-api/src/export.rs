@@ -9,11 +9,7 @@ use std::{
     ffi::c_void,
     mem::size_of,
     panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind},
-    ptr,
-    sync::{
-        Once,
-        atomic::{AtomicPtr, Ordering},
-    },
+    sync::{Once, PoisonError, RwLock},
 };
 
 use crate::{
@@ -92,6 +88,8 @@ pub const fn table<P: Provider>() -> StreamitProviderV1 {
         destroy: Some(destroy::<P>),
         embed_url: Some(embed_url::<P>),
         extension: None,
+        #[cfg(grown)]
+        later: 0,
     }
 }
 
@@ -243,13 +241,10 @@ unsafe fn read_media<'a>(media: *const StreamitMedia) -> Result<Media<'a>, Rejec
     if media.is_null() {
         return Err(malformed("the host passed no media"));
     }
-    // SAFETY: not NULL, and `size` is there whatever the version.
-    let size = unsafe { (*media).size };
-    if (size as usize) < size_of::<StreamitMedia>() {
+    // SAFETY: not NULL, and as large as it says.
+    let Some(media) = (unsafe { StreamitMedia::read(media) }) else {
         return Err(malformed("the host passed less than a version 1 media"));
-    }
-    // SAFETY: `size` covers every field of version 1.
-    let media = unsafe { &*media };
+    };
     let media_type = match media.media_type {
         abi::MEDIA_MOVIE => MediaType::Movie,
         abi::MEDIA_TV => MediaType::Tv,
@@ -302,10 +297,20 @@ impl Problems<'_> {
     }
 }
 
+/// What the host offers, as it was given to the last instance.
+struct Host(StreamitHost);
+
+// SAFETY: the ABI lets its functions be called from any thread; nobody else looks at its context.
+#[expect(unsafe_code, reason = "a pointer of the host's that is only handed back to it")]
+unsafe impl Send for Host {}
+// SAFETY: as above.
+#[expect(unsafe_code, reason = "as above")]
+unsafe impl Sync for Host {}
+
 /// The way to the host's log. One per plugin library, since each carries its own copy of this static.
 struct Log;
 
-static HOST: AtomicPtr<StreamitHost> = AtomicPtr::new(ptr::null_mut());
+static HOST: RwLock<Option<Host>> = RwLock::new(None);
 static PANIC_HOOK: Once = Once::new();
 
 impl Log {
@@ -315,11 +320,9 @@ impl Log {
     /// `host` is NULL or stays valid while any instance lives.
     #[expect(unsafe_code, reason = "the ABI hands over pointers")]
     unsafe fn set(host: *const StreamitHost) {
-        // SAFETY: the caller's promise; the first field is always there.
-        if host.is_null() || (unsafe { (*host).size } as usize) < size_of::<StreamitHost>() {
-            return;
-        }
-        HOST.store(host.cast_mut(), Ordering::Release);
+        // SAFETY: the caller's promise, and it is as large as it says.
+        let Some(host) = (!host.is_null()).then(|| unsafe { StreamitHost::read(host) }).flatten() else { return };
+        *HOST.write().unwrap_or_else(PoisonError::into_inner) = Some(Host(host));
         PANIC_HOOK.call_once(|| std::panic::set_hook(Box::new(Log::panicked)));
     }
 
@@ -336,11 +339,11 @@ impl Log {
 
     #[expect(unsafe_code, reason = "calls the host")]
     fn write(level: u32, text: &str) {
-        // SAFETY: `set` stored NULL or a host that outlives every instance, hence every caller of this.
-        let host = unsafe { HOST.load(Ordering::Acquire).as_ref() };
+        let host = HOST.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|host| host.0);
         if let Some(StreamitHost { ctx, log: Some(log), .. }) = host {
-            // SAFETY: the host's own function with its own context; it copies the text.
-            unsafe { log(*ctx, level, StreamitStr::new(text)) }
+            // SAFETY: the host's own function with its own context, which outlive every instance, hence every caller of this;
+            // it copies the text.
+            unsafe { log(ctx, level, StreamitStr::new(text)) }
         }
     }
 }
@@ -371,6 +374,8 @@ pub fn log(level: Level, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::ptr;
+
     use super::*;
     use crate::NoConfig;
 
@@ -425,6 +430,8 @@ mod tests {
             season: 0,
             episode: 0,
             reserved: 0,
+            #[cfg(grown)]
+            later: 0,
         }
     }
 
@@ -445,6 +452,22 @@ mod tests {
         assert_eq!(call(&StreamitMedia { size: 8, ..movie("a") }).0, abi::STATUS_REJECTED);
         let null = StreamitStr { ptr: ptr::null(), len: 9 };
         assert_eq!(call(&StreamitMedia { external_id: null, ..movie("a") }).0, abi::STATUS_REJECTED);
+    }
+
+    /// A host may be older than its plugin, and place its media where it likes.
+    #[test]
+    #[expect(unsafe_code, reason = "the test is the host")]
+    fn a_media_of_version_1_0_is_enough_wherever_it_lies() {
+        let (media, size) = (movie("a"), StreamitMedia::size_1_0());
+        let mut bytes = vec![0xA5_u8; size + 1];
+        // SAFETY: a media has at least that many bytes, and so has the vector after its first.
+        unsafe { ptr::copy_nonoverlapping((&raw const media).cast::<u8>(), bytes.as_mut_ptr().add(1), size) };
+        bytes[1..5].copy_from_slice(&(size as u32).to_ne_bytes());
+        // SAFETY: as large as it says.
+        let read = |bytes: &[u8]| unsafe { read_media(bytes.as_ptr().add(1).cast()) };
+        assert_eq!(read(&bytes).expect("whole").external_id, "a");
+        bytes[1..5].copy_from_slice(&(size as u32 - 1).to_ne_bytes());
+        assert!(read(&bytes).is_err(), "less than version 1.0 is no media");
     }
 
     #[test]

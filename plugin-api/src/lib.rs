@@ -17,23 +17,23 @@
 //! #![forbid(unsafe_code)]
 //! use streamit_plugin_api::{ConfigError, Field, Media, NoConfig, Provider, Rejection, Shape};
 //!
-//! struct Acme;
+//! struct AcmeProvider;
 //!
-//! impl Provider for Acme {
+//! impl Provider for AcmeProvider {
 //!     type Config = NoConfig;
 //!
 //!     fn new(_: NoConfig) -> Result<Self, ConfigError> {
-//!         Ok(Acme)
+//!         Ok(AcmeProvider)
 //!     }
 //!
 //!     fn embed_url(&self, media: &Media<'_>) -> Result<String, Rejection> {
 //!         let id = &*media.external_id;
-//!         if id.is_empty() || !id.bytes().all(|b| b.is_ascii_digit()) {
-//!             return Err(Rejection::format(Field::ExternalId, "an Acme id has digits only, like 4711"));
+//!         if !(1..=10).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_digit()) {
+//!             return Err(Rejection::format(Field::ExternalId, "expected 1 to 10 digits, like 4711"));
 //!         }
 //!         match media.shape()? {
-//!             Shape::Movie => Ok(format!("https://play.acme.example/{id}")),
-//!             Shape::Tv { season, episode } => Ok(format!("https://play.acme.example/{id}/{season}/{episode}")),
+//!             Shape::Movie => Ok(format!("https://play.acme.example/movie/{id}")),
+//!             Shape::Tv { season, episode } => Ok(format!("https://play.acme.example/tv/{id}/{season}/{episode}")),
 //!         }
 //!     }
 //! }
@@ -46,7 +46,7 @@
 //! # supports_progress = true
 //! # capabilities = { seek = true, pause = true, resume = true, autoplay = true }
 //! # external_id = { label = "Acme id", pattern = "^[0-9]+$", example = "4711" }
-//! # examples = [{ media = { media_type = "movie", external_id = "4711" }, url = "https://play.acme.example/4711" }]
+//! # examples = [{ media = { media_type = "movie", external_id = "4711" }, url = "https://play.acme.example/movie/4711" }]
 //! # rejects = [{ media = { media_type = "movie", external_id = "x" }, field = "external_id" }]
 //! # [player]
 //! # control = "commands"
@@ -55,11 +55,11 @@
 //! # cooldown_ms = 3000
 //! # "#;
 //!
-//! // In the crate: streamit_plugin_api::export_provider!(Acme, manifest: "../provider.toml", bridge: "../bridge.js");
+//! // In the crate: streamit_plugin_api::export_provider!(AcmeProvider, manifest: "../provider.toml", bridge: "../bridge.js");
 //!
 //! // The trait is plain Rust, so the manifest's golden cases are a unit test:
 //! let manifest = streamit_plugin_api::Manifest::parse(MANIFEST).unwrap();
-//! manifest.check_examples::<Acme>().unwrap();
+//! manifest.check_examples::<AcmeProvider>().unwrap();
 //! ```
 //!
 //! **An identity is valid exactly when [`Provider::embed_url`] returns a URL**: there is no second function to disagree

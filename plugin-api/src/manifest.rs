@@ -29,6 +29,9 @@ pub struct Manifest {
     pub external_id: ExternalId,
     /// How its player is put into a page and moved.
     pub player: Player,
+    /// Keys of its configuration that are shown to nobody, beside those whose names say so already, like `token`.
+    #[serde(default)]
+    pub secrets: Vec<String>,
     /// What a front end may append to the URL when it renders the player.
     #[serde(default)]
     pub render_params: Vec<RenderParam>,

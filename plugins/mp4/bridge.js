@@ -11,24 +11,42 @@ const ERRORS = {
 /** After it ran dry, so much has to be there again before it counts as going on: less would only run dry again. */
 const ENOUGH_S = 2;
 
+/** A file that could not be read is asked for again after this, and then after twice as long. */
+const RETRY_MS = 2000;
+const MAX_RETRY_MS = 30_000;
+
 class Video extends Player {
   #video = document.createElement("video");
+  #url;
   #isDry = false;
+  /** It failed, and has not been loaded again: where it was, or was sent meanwhile. */
+  #brokenAt = null;
+  #wasSent = false;
+  #isMending = false;
+  #retryMs = RETRY_MS;
+  #retry = null;
 
   constructor(stage, { url }) {
     super();
+    this.#url = url;
     const video = this.#video;
     video.controls = true;
     // Of the page's own button: it keeps the whole screen when the next film comes.
     video.controlsList?.add("nofullscreen");
     video.playsInline = true;
     video.preload = "auto";
-    for (const type of ["play", "pause", "timeupdate", "ended", "ratechange", "volumechange"]) {
+    for (const type of ["play", "timeupdate", "ended", "ratechange", "volumechange"]) {
       video.addEventListener(type, () => this.emit(type));
     }
+    video.addEventListener("pause", () => {
+      // At its end, and when it fails, it pauses by itself: that is `ended`, and `error`.
+      if (!video.ended && !video.error) this.emit("pause");
+    });
     video.addEventListener("seeked", () => {
       // Of one that was overtaken on its way: the next one's is still to come.
-      if (!video.seeking) this.emit("seeked");
+      if (video.seeking) return;
+      if (this.#isMending) this.#isMending = false;
+      else this.emit("seeked");
     });
     video.addEventListener("waiting", () => {
       // A seek waits too; that is `seeking`.
@@ -36,16 +54,39 @@ class Video extends Player {
       this.#isDry = true;
       this.emit("waiting");
     });
-    video.addEventListener("error", () => this.emit("error", ERRORS[video.error?.code] ?? "the file cannot be played"));
-    video.addEventListener("loadedmetadata", () => this.emit("ready"), { once: true });
-    video.src = url;
+    video.addEventListener("error", () => {
+      this.#brokenAt ??= video.currentTime;
+      this.emit("error", ERRORS[video.error?.code] ?? "the file cannot be played");
+      // The line may be back later, and the file may come.
+      this.#retry = setTimeout(() => this.#load(), this.#retryMs);
+      this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
+    });
+    video.addEventListener("loadedmetadata", () => {
+      this.#retryMs = RETRY_MS;
+      if (this.#brokenAt !== null) this.#mend();
+      this.emit("ready");
+    });
     // No autoplay: the page plays when it is ready, for only then can it hear that the browser wants a click.
     stage.append(video);
+    this.#load();
   }
 
-  get currentTime() { return this.#video.currentTime; }
+  #load() {
+    this.#video.src = this.#url;
+  }
+
+  /** Back to where it was, which is nobody's seek; or to where it was sent meanwhile. */
+  #mend() {
+    const at = this.#brokenAt;
+    this.#isMending = !this.#wasSent;
+    this.#brokenAt = null;
+    this.#wasSent = false;
+    this.#video.currentTime = at;
+  }
+
+  get currentTime() { return this.#brokenAt ?? this.#video.currentTime; }
   get duration() { return this.#video.duration; }
-  get paused() { return this.#video.paused; }
+  get paused() { return this.#brokenAt !== null || this.#video.paused; }
   get seeking() { return this.#video.seeking; }
   get playbackRate() { return this.#video.playbackRate; }
   set playbackRate(rate) { this.#video.playbackRate = rate; }
@@ -56,7 +97,9 @@ class Video extends Player {
 
   get stalled() {
     const { readyState, ended, error } = this.#video;
-    if (ended || error) this.#isDry = false;
+    // One that failed has nothing to show until it has been loaded again.
+    if (error || this.#brokenAt !== null) return true;
+    if (ended) this.#isDry = false;
     if (this.#isDry) {
       const { HAVE_FUTURE_DATA, HAVE_ENOUGH_DATA } = HTMLMediaElement;
       // What is buffered is an estimate: without a next picture it is dry, however much there seems to be.
@@ -65,11 +108,24 @@ class Video extends Player {
     return this.#isDry;
   }
 
-  play() { return this.#video.play(); }
+  async play() {
+    // What it is told while it is broken it does when it has been loaded again.
+    if (this.#brokenAt === null) await this.#video.play();
+  }
+
   pause() { this.#video.pause(); }
-  seek(seconds) { this.#video.currentTime = seconds; }
+
+  seek(seconds) {
+    if (this.#brokenAt === null) {
+      this.#video.currentTime = seconds;
+    } else {
+      this.#brokenAt = seconds;
+      this.#wasSent = true;
+    }
+  }
 
   destroy() {
+    clearTimeout(this.#retry);
     this.#video.pause();
     this.#video.removeAttribute("src");
     this.#video.load();

@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 
 use crate::{
     it::harness::browser::Window,
+    quiet,
     recording::{Differences, Recording, Span, percentile},
 };
 
-/// A machine that is left alone has less.
-const IDLE_LOAD: f64 = 0.8;
 /// Pages' clocks that are further apart than this spoil the comparison.
 const CLOCKS_MS: f64 = 2.0;
 
@@ -25,7 +24,7 @@ pub(crate) struct Table {
     cores: usize,
     browser: String,
     /// Of the last minute, before anything was measured; `None` where the system does not tell.
-    load: Option<f64>,
+    pub(crate) load: Option<f64>,
 }
 
 /// A phase's differences, and what they should be at most, in milliseconds.
@@ -101,15 +100,8 @@ impl Phase {
 impl Table {
     pub(crate) fn new(is_quick: bool) -> Table {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let load = fs::read_to_string("/proc/loadavg").ok().and_then(|text| text.split(' ').next()?.parse().ok());
-        let (rows, counts, phases, mut warnings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        if let Some(load) = load.filter(|load| *load > IDLE_LOAD) {
-            warnings.push(format!(
-                "the load average is {load}: others are working here, or were a minute ago; measure again when it is below {IDLE_LOAD}"
-            ));
-            println!("! {}", warnings[0]);
-        }
-        Table { rows, counts, phases, warnings, is_quick, cores, browser: String::new(), load }
+        let (rows, counts, phases, warnings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Table { rows, counts, phases, warnings, is_quick, cores, browser: String::new(), load: None }
     }
 
     /// Asks a window what it is.
@@ -146,6 +138,15 @@ impl Table {
         for warning in &self.warnings {
             println!("! {warning}");
         }
+        if let Some(warning) = self.load.and_then(quiet::warning) {
+            println!("! {warning}");
+        }
+    }
+
+    pub(crate) fn save(&self) {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench");
+        fs::create_dir_all(folder).expect("a writable target folder");
+        fs::write(format!("{folder}/sync.json"), format!("{:#}\n", self.json())).expect("a writable target folder");
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -284,6 +284,11 @@ async fn a_first_report_of_zero_moves_nobody() {
         plays_from(ann, far, far + 25).await;
         plays_from(ben, far, far + 25).await;
         assert_eq!(cat.eval("document.querySelector('#away').hidden").await, true, "watching on their own");
+        // A host loaded anew says 0 as well, and the room goes by its host.
+        ann.0.refresh().await.unwrap();
+        inside(ann, "player.hasSaidZero && player.time").await;
+        plays_from(ann, far, far + 40).await;
+        plays_from(ben, far, far + 40).await;
         scene.all_are_together().await;
         cat.close().await;
         scene.close().await;
@@ -339,4 +344,65 @@ async fn a_player_that_is_loaded_anew_and_starts_late_is_loaded_once() {
     }
     scene.all_are_together().await;
     scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_player_cannot_do_is_said_to_whom_it_concerns_and_the_room_goes_on() {
+    let errors =
+        [(youtube(), vec!["2", "5", "100", "101", "150", "153"]), (vimeo(), vec!["'PasswordError'", "'PrivacyError'"])];
+    for (source, codes) in errors {
+        let first = codes[0];
+        let scene = Scene::of(source).await;
+        let Scene { ann, ben, .. } = &scene;
+        ann.click("#play").await;
+        plays_from(ben, 0, 60).await;
+        for code in codes {
+            // On a viewer's page only; when it plays after all, the words are taken back.
+            inside(ben, &format!("(player.stall(), player.fail({code}), true)")).await;
+            ben.until("document.querySelector('#notice').textContent.includes('The player says: ')").await;
+            assert_eq!(ann.eval("document.querySelector('#notice').hidden").await, true, "{code} is not the host's");
+            inside(ben, "(player.feed(), true)").await;
+            ben.until("!document.querySelector('#notice').textContent.includes('The player says: ')").await;
+        }
+        // On the host's page: the room can be controlled all the same.
+        inside(ann, &format!("(player.stall(), player.fail({first}), true)")).await;
+        ann.until("document.querySelector('#notice').textContent.includes('The player says: ')").await;
+        put_on_something_else(&scene).await;
+        scene.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_player_that_never_says_a_word_is_told_after_twenty_seconds_and_replaced() {
+    let scene = Scene::with(youtube(), json!({ "isSilent": true })).await;
+    let Scene { ann, ben, .. } = &scene;
+    ann.click("#play").await;
+    let said = "document.querySelector('#notice').textContent.includes('has not answered for 20 seconds')";
+    for window in [ann, ben] {
+        let deadline = Instant::now() + 2 * PATIENCE;
+        while window.sees(said).await.is_none() {
+            assert!(Instant::now() < deadline, "nothing was said of a player that says nothing");
+        }
+    }
+    ann.click("#play").await;
+    ben.until("document.querySelector('#time').textContent.startsWith('0:')").await;
+    put_on_something_else(&scene).await;
+    scene.close().await;
+}
+
+/// The host puts a file on: it plays for both, and of the player before nothing is said any more.
+async fn put_on_something_else(scene: &Scene) {
+    let file = json!({ "provider": "mp4", "media_type": "movie", "external_id": "clock.webm" });
+    let answer = scene.app.put_source(&scene.room, file).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    for window in [&scene.ann, &scene.ben] {
+        window.until("document.querySelector('#stage video')?.readyState >= 2").await;
+        window.until("!document.querySelector('#notice').textContent.includes('player')").await;
+    }
+    if scene.ann.eval("document.querySelector('#play').textContent").await == "Play" {
+        scene.ann.click("#play").await;
+    }
+    for window in [&scene.ann, &scene.ben] {
+        window.until("document.querySelector('#stage video').currentTime > 0.5").await;
+    }
 }

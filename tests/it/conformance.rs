@@ -35,6 +35,11 @@ async fn the_bridge_of_files_keeps_the_list() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_as_they_were_keeps_what_was_asked_of_it() {
+    keeps_the_list("old").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bridge_that_authors_begin_with_keeps_the_list() {
     keeps_the_list("acme").await;
 }
 

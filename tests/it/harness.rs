@@ -11,7 +11,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -42,6 +42,7 @@ pub(crate) struct App {
     pub(crate) admin_url: String,
     http: reqwest::Client,
     environment: Vec<(&'static str, String)>,
+    survives_full_files: bool,
 }
 
 /// A room and what its creator got.
@@ -90,6 +91,7 @@ impl App {
             url: String::new(),
             admin_url: String::new(),
             environment: Vec::new(),
+            survives_full_files: false,
             http: reqwest::Client::new(),
         };
         app.write_config(config);
@@ -105,6 +107,18 @@ impl App {
         self.environment.push((name, value.to_owned()));
     }
 
+    /// From its next start on, a file that cannot grow is an error to the host, like a full disk, and not its end.
+    pub(crate) fn survive_full_files(&mut self) {
+        self.survives_full_files = true;
+    }
+
+    /// No file of the host's becomes longer than that, from now on; `None`: there is room again.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or("unlimited".into(), |bytes| bytes.to_string());
+        let arguments = [format!("--pid={}", self.pid()), format!("--fsize={limit}:")];
+        assert!(Command::new("prlimit").args(arguments).status().unwrap().success());
+    }
+
     /// A path in the host's folder.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.folder.path().join(relative)
@@ -112,7 +126,13 @@ impl App {
 
     /// The `streamit` program, in the host's folder.
     pub(crate) fn streamit(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&artifacts().streamit);
+        let mut command = if self.survives_full_files {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(&artifacts().streamit);
+            shell
+        } else {
+            Command::new(&artifacts().streamit)
+        };
         command.args(arguments).current_dir(self.folder.path()).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -121,8 +141,14 @@ impl App {
     /// Starts the host, and returns when it serves.
     pub(crate) async fn launch(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
+        self.launch_into(log.into()).await;
+    }
+
+    /// As [`App::launch`], with the log elsewhere: answers its other end if it is a pipe.
+    pub(crate) async fn launch_into(&mut self, log: Stdio) -> Option<ChildStderr> {
         let mut command = self.streamit(&["serve"]);
         let mut host = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let log = host.stderr.take();
         let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
         self.host = Some(host);
         let (url, admin_url) = tokio::task::spawn_blocking(move || {
@@ -137,6 +163,7 @@ impl App {
         .unwrap_or_else(|| panic!("the host did not start:\n{}", self.log()));
         self.url = url.trim_end_matches('/').to_owned();
         self.admin_url = admin_url.trim_end_matches("/metrics").to_owned();
+        log
     }
 
     /// What the host has logged.
@@ -196,6 +223,11 @@ impl App {
         self.request(Method::GET, path, None, None).await
     }
 
+    /// Whether it is answered at all.
+    pub(crate) async fn try_get(&self, path: &str) -> bool {
+        self.raw(Method::GET, path).send().await.is_ok_and(|answer| answer.status().is_success())
+    }
+
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.request(Method::POST, path, None, Some(body)).await
     }
@@ -228,9 +260,17 @@ impl App {
         self.path(&format!("plugins/{DLL_PREFIX}{}{DLL_SUFFIX}", id.replace('-', "_")))
     }
 
-    /// A provider as the API shows it.
+    /// A provider as the API shows it, with the reason that only the operator is told.
     pub(crate) async fn provider(&self, id: &str) -> Value {
-        self.get(&format!("/api/v1/providers/{id}")).await.body
+        let mut provider = self.get(&format!("/api/v1/providers/{id}")).await.body;
+        assert!(provider["reason"].is_null(), "{provider}");
+        let all: Value =
+            reqwest::get(format!("{}/admin/providers", self.admin_url)).await.unwrap().json().await.unwrap();
+        let known = all["providers"].as_array().unwrap().iter().find(|known| known["id"] == id);
+        if let Some(reason) = known.map(|known| &known["reason"]).filter(|reason| reason.is_string()) {
+            provider["reason"] = reason.clone();
+        }
+        provider
     }
 
     /// The URL of an identity, or what is wrong with it.

@@ -8,22 +8,28 @@ mod harness;
 mod bridges;
 mod client; // the library that pages are made of
 mod conformance; // every bridge against a stand-in of its player
+mod expiry; // rooms are neither lost nor kept against the rules, and what is refused is not carried out
+mod leaving; // a node that stops: nobody is left hanging, nothing holds it
 mod manners; // what people type, press and open
 mod nodes; // several hosts as one, and what happens when something breaks
 mod rooms; // create, look, list, change, close; what survives
 mod session; // the socket: HELLO, authority, limits, close codes
 mod staying; // whatever happens to a page, its line, its clock and its player: it is where the room is
 mod storage; // what is in the database, and what never is
+mod strangers; // what strangers can take, and what they are told
+mod subpath; // below a path of another site, behind a proxy
 mod timeline; // whose word about the position counts, when a start is, and what survives a restart
 mod watching; // two real browsers // each provider's player, imitated under its own origin
 
 // What operators and authors do.
 mod commands; // the command line and the configuration
 mod contract; // answers and messages against the published descriptions
+mod database; // databases as operators have them: pooled, cut off, full, locked, newer, backed up
 mod media; // files and pages over HTTP
 mod plugins; // beginning, checking, dropping in and taking out a plugin, in Rust and in C
 mod providers; // what loaded providers answer, and what happens when they fail
 mod reload; // new files and settings while rooms play
+mod versions; // host and plugin of different minor versions
 mod zoo; // every way a plugin can misbehave
 
 mod structure; // what the source may know

@@ -212,3 +212,51 @@ async fn what_the_server_says_about_an_id_is_what_people_read() {
     window.until(&format!("document.querySelector('[data-error=external_id]').textContent === {sentence}")).await;
     window.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_a_room_full_is_told_and_comes_in_when_there_is_a_place() {
+    let config = "[rooms]\nmax_viewers = 1\n[providers.mp4]\nconfig = { base_url = \"/media/\" }";
+    let app = App::with(config).await;
+    let room = app.room().await;
+    let first = app.viewer(&room).await;
+    let browser = Browser::start();
+    let window = browser.window().await;
+    window.goto(&format!("{}/r/{}", app.url, room.code)).await;
+    window.until("!document.querySelector('#enter').hidden").await;
+    window.click("#join").await;
+    window.until("document.querySelector('#cover').textContent.includes('This room is full')").await;
+    drop(first);
+    window.until("document.querySelector('#stage video')?.readyState >= 2").await;
+    window.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_video_that_leads_elsewhere_is_said_to_and_loads_the_page_once_more_at_most() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 4096];
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut head).await;
+            let answer = "HTTP/1.1 302 Found\r\nLocation: http://localhost:9/film.webm\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await;
+        }
+    });
+    let app = App::with(&format!("[providers.mp4]\nconfig = {{ base_url = \"http://127.0.0.1:{port}/\" }}")).await;
+    let room = app.room().await;
+    let browser = Browser::start();
+    let window = browser.window().await;
+    window.before_pages("sessionStorage.loads = 1 + Number(sessionStorage.loads ?? 0);").await;
+    window.goto(&format!("{}/r/{}", app.url, room.code)).await;
+    window.join().await;
+    window
+        .until("document.querySelector('#notice').textContent.includes('it leads to a place that its provider does not name')")
+        .await;
+    // It is tried again and again, and says the same.
+    window
+        .until("performance.getEntriesByType('resource').filter(({ name }) => name.includes('clock.webm')).length > 1")
+        .await;
+    assert_eq!(window.eval("sessionStorage.loads").await, "2");
+    // The browser complains of what it did not load, as it should.
+    window.0.close().await.unwrap();
+}

@@ -4,7 +4,7 @@ use std::fs;
 
 use reqwest::Method;
 
-use crate::harness::{App, BUNDLED};
+use crate::harness::{App, BUNDLED, browser::Browser};
 
 #[tokio::test]
 async fn a_media_file_is_served_in_ranges() {
@@ -49,6 +49,93 @@ async fn raw_get(address: &str, path: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_file_that_is_swapped_is_another_file() {
+    let app = App::start().await;
+    let first = app.get("/media/clock.webm").await;
+    assert_eq!(first.headers["cache-control"], "no-cache");
+    let ask = async |name: &str, value: &str| {
+        let request = app.raw(Method::GET, "/media/clock.webm").header("range", "bytes=0-9").header(name, value);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let etag = first.headers["etag"].to_str().unwrap();
+    assert_eq!(ask("if-range", etag).await, 206);
+    assert_eq!(ask("if-range", first.headers["last-modified"].to_str().unwrap()).await, 206);
+    assert_eq!(ask("if-none-match", &format!("\"x\", W/{etag}")).await, 304);
+    fs::write(app.path("media/new"), vec![7; 5000]).unwrap();
+    fs::rename(app.path("media/new"), app.path("media/clock.webm")).unwrap();
+    assert_eq!(ask("if-range", etag).await, 200, "parts of two files never mix");
+    assert_eq!(ask("if-none-match", etag).await, 206);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_files_that_lie_in_the_folder_are_served_and_nothing_hangs() {
+    use std::os::unix::fs::symlink;
+    let app = App::start().await;
+    let media = |name: &str| app.path("media").join(name);
+    fs::create_dir(media("films")).unwrap();
+    fs::write(media("films/one.txt"), "one").unwrap();
+    fs::write(media(".hidden"), "no").unwrap();
+    fs::create_dir(media(".git")).unwrap();
+    fs::write(media(".git/config"), "no").unwrap();
+    symlink(app.path("config/streamit.toml"), media("outside.toml")).unwrap();
+    symlink("/", media("root")).unwrap();
+    symlink("films/one.txt", media("inside.txt")).unwrap();
+    symlink("loop.txt", media("loop.txt")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(media("pipe.webm")).status().unwrap().success());
+    for name in [
+        "films",
+        "films/",
+        ".hidden",
+        ".git/config",
+        "outside.toml",
+        "root/etc/hostname",
+        "loop.txt",
+        "pipe.webm",
+        "%ff",
+        "a%00b",
+        "films/one.txt/more",
+        "films//one.txt%2f",
+        &"x".repeat(300),
+    ] {
+        let answer = app.get(&format!("/media/{name}")).await;
+        assert_eq!((answer.status.as_u16(), answer.problem()), (404, "not_found"), "{name}");
+    }
+    assert_eq!(app.get("/media/inside.txt").await.status.as_u16(), 200);
+    let refused = app.raw(Method::DELETE, "/media/films/one.txt").send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 405);
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    let head = app.raw(Method::HEAD, "/media/films/one.txt").send().await.unwrap();
+    assert_eq!((head.status().as_u16(), head.headers()["content-length"].to_str().unwrap()), (200, "3"));
+    assert!(!app.log().contains("ERROR"), "{}", app.log());
+}
+
+#[tokio::test]
+async fn odd_names_are_files_like_any_other() {
+    let app = App::start().await;
+    let clip = fs::read(app.path("media/clock.webm")).unwrap();
+    for name in ["Alien: Covenant.webm", "what? #1 100%.webm", "back\\slash.webm", "größe & 映画.webm"] {
+        fs::write(app.path("media").join(name), &clip).unwrap();
+        let url = app.resolve("mp4", name).await.body["embed_url"].as_str().unwrap().to_owned();
+        assert_eq!(app.get(&url).await.status.as_u16(), 200, "{name} is at {url}");
+    }
+    fs::write(app.path("media/empty.webm"), "").unwrap();
+    assert_eq!(app.get("/media/empty.webm").await.status.as_u16(), 200);
+    let part = app.raw(Method::GET, "/media/empty.webm").header("range", "bytes=0-").send().await.unwrap();
+    assert_eq!((part.status().as_u16(), part.headers()["content-range"].to_str().unwrap()), (416, "bytes */0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_opened_by_its_address_plays() {
+    let app = App::start().await;
+    let browser = Browser::start();
+    let window = browser.window().await;
+    window.goto(&format!("{}/media/clock.webm", app.url)).await;
+    window.until("document.querySelector('video')?.readyState >= 2").await;
+    window.close().await;
+}
+
+#[tokio::test]
 async fn a_page_among_the_media_files_gets_no_rights() {
     let app = App::start().await;
     fs::write(app.path("media/evil.html"), "<script>alert(1)</script>").unwrap();
@@ -68,7 +155,7 @@ async fn pages_may_frame_only_what_ready_providers_declare() {
     };
     let app = App::start().await;
     let all = policy(&app).await;
-    assert!(all.contains("script-src 'self';") && all.contains("object-src 'none'"), "{all}");
+    assert!(all.contains("script-src 'self' 'sha256-") && all.contains("object-src 'none'"), "{all}");
     assert!(
         all.contains(
             "frame-src 'self' https://player.vimeo.com https://www.vidking.net https://www.youtube-nocookie.com;"

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use streamit_zoo::{CALLS, build};
 
-use crate::harness::{App, BUNDLED};
+use crate::harness::{App, BUNDLED, PATIENCE};
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -30,9 +30,8 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-/// Builds a generated crate with the versions this repository has, so that nothing new is fetched.
+/// Builds a generated crate as it is, and without a network: what this repository was built with is all it needs.
 fn cargo_build(folder: &Path, toolchain: Option<&str>, more: &[&str]) -> PathBuf {
-    fs::copy(format!("{REPOSITORY}/Cargo.lock"), folder.join("Cargo.lock")).unwrap();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(toolchain.unwrap_or("authors"));
     let mut cargo = match toolchain {
         Some(toolchain) => {
@@ -46,15 +45,19 @@ fn cargo_build(folder: &Path, toolchain: Option<&str>, more: &[&str]) -> PathBuf
         }
         None => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
     };
-    run(cargo.args(["build", "-q", "--target-dir"]).arg(&target).args(more).current_dir(folder));
+    run(cargo.args(["build", "-q", "--offline", "--target-dir"]).arg(&target).args(more).current_dir(folder));
     let name = folder.file_name().unwrap().to_str().unwrap().replace('-', "_");
     let library = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     target.join("debug").join(library)
 }
 
+fn passes_the_suite(app: &App, library: &Path) {
+    let checked = succeeds(app, &["plugin", "check", library.to_str().unwrap()]);
+    assert!(checked.contains(" passed, 0 not, "), "{checked}");
+}
+
 fn new_in_rust(app: &App, name: &str) -> PathBuf {
-    let api = format!("{REPOSITORY}/plugin-api");
-    let said = succeeds(app, &["plugin", "new", name, "--api-path", &api]);
+    let said = succeeds(app, &["plugin", "new", name]);
     assert!(said.contains("cargo build --release") && said.contains("streamit plugin check"), "{said}");
     app.path(name)
 }
@@ -103,8 +106,7 @@ async fn a_new_plugin_in_rust_is_built_checked_dropped_in_and_taken_out() {
     let app = App::start().await;
     let folder = new_in_rust(&app, "my-films");
     let library = cargo_build(&folder, None, &[]);
-    let checked = succeeds(&app, &["plugin", "check", library.to_str().unwrap()]);
-    assert!(checked.contains(" passed, 0 not, "), "{checked}");
+    passes_the_suite(&app, &library);
     lives_in_a_running_host(&app, "my-films", &library).await;
 
     // Its own unit test, the manifest's examples, is there from the beginning.
@@ -129,8 +131,7 @@ async fn a_new_plugin_in_c_is_built_checked_dropped_in_and_taken_out() {
     let folder = app.path("c-films");
     run(Command::new("make").arg("CFLAGS=-O2 -Werror").current_dir(&folder));
     let library = folder.join("libc_films.so");
-    let checked = succeeds(&app, &["plugin", "check", library.to_str().unwrap()]);
-    assert!(checked.contains(" passed, 0 not, "), "{checked}");
+    passes_the_suite(&app, &library);
     lives_in_a_running_host(&app, "c-films", &library).await;
 
     // The example it is made from can be built where it lies.
@@ -138,8 +139,46 @@ async fn a_new_plugin_in_c_is_built_checked_dropped_in_and_taken_out() {
     run(Command::new("cp").arg("-r").arg(format!("{REPOSITORY}/plugin-api")).arg(&copy));
     let example = copy.join("examples/acme");
     run(Command::new("make").arg("CFLAGS=-O2 -Werror").current_dir(&example));
-    let library = example.join("libacme.so");
-    assert!(succeeds(&app, &["plugin", "check", library.to_str().unwrap()]).contains(" passed, 0 not, "));
+    passes_the_suite(&app, &example.join("libacme.so"));
+}
+
+#[tokio::test]
+async fn any_legal_id_makes_a_plugin_that_builds() {
+    let app = App::prepare("");
+    // What a compiler, cargo or the API itself has a meaning for.
+    for id in ["self", "core", "streamit-plugin-api"] {
+        passes_the_suite(&app, &cargo_build(&new_in_rust(&app, id), None, &[]));
+    }
+    fs::create_dir(app.path("in-c")).unwrap();
+    for id in ["acme-tv", "acme2", "media", "self", "type", "a-1", "a-", "std", "test", "streamit-provider", "xn--a"] {
+        let written = app.streamit(&["plugin", "new", id, "--c"]).current_dir(app.path("in-c")).output().unwrap();
+        assert!(written.status.success(), "{}", text(&written.stderr));
+        let folder = app.path("in-c").join(id);
+        run(Command::new("make").args(["-s", "CFLAGS=-O2 -Werror"]).current_dir(&folder));
+        passes_the_suite(&app, &folder.join(format!("lib{}.so", id.replace('-', "_"))));
+    }
+}
+
+/// The blocks of a language that a guide shows.
+fn blocks(guide: &str, language: &str) -> Vec<String> {
+    let guide = fs::read_to_string(format!("{REPOSITORY}/{guide}")).unwrap();
+    let begin = format!("\n```{language}\n");
+    guide.split(&begin).skip(1).map(|rest| rest.split_once("\n```").unwrap().0.to_owned()).collect()
+}
+
+#[test]
+fn the_guides_show_the_very_files_that_are_written() {
+    let app = App::prepare("");
+    succeeds(&app, &["plugin", "new", "acme"]);
+    let written = |file: &str| fs::read_to_string(app.path("acme").join(file)).unwrap();
+    let code = written("src/lib.rs");
+    // An author's tests are not shown.
+    let code = code.split("\n\n#[cfg(test)]").next().unwrap();
+    let data = written("provider.toml");
+    assert_eq!(blocks("README.md", "rust"), [code]);
+    assert_eq!(blocks("README.md", "toml"), [""; 0]);
+    assert_eq!(blocks("plugins/README.md", "rust"), [""; 0]);
+    assert_eq!(blocks("plugins/README.md", "toml"), [data.trim_end()]);
 }
 
 #[test]
@@ -213,6 +252,11 @@ async fn the_suite_says_what_was_expected_what_came_and_how_to_mend_it() {
         (&["-DSHARED"], "instances", "failed"),
         (&["-DLATE"], "late_writes", "failed"),
         (&["-DFLICKER"], "same_answer", "failed"),
+        (&["-DFLICKER"], "examples[0]", "failed"),
+        (&["-DBRIDGE_TEXT=\"export default {\""], "bridge_syntax", "failed"),
+        (&["-DBRIDGE_TEXT=\"export function mount() {}\""], "bridge", "failed"),
+        (&[], "bridge_syntax", "passed"),
+        (&[], "examples[0]", "passed"),
         (&[], "same_answer", "passed"),
         (&[], "late_writes", "passed"),
     ] {
@@ -227,8 +271,72 @@ async fn the_suite_says_what_was_expected_what_came_and_how_to_mend_it() {
             assert!(only["expected"].is_string() && only["came"].is_string() && only["mend"].is_string(), "{only}");
         }
     }
-    let output = app.streamit(&["plugin", "check", "Cargo.toml"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
+    for arguments in [["Cargo.toml"].as_slice(), &["libcaller.so", "--only", "examples[7]"]] {
+        let output = app.streamit(&["plugin", "check"]).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    }
+}
+
+/// The cases that did not pass, with what came.
+fn failures(app: &App, library: &Path) -> Vec<(String, String)> {
+    let output = app.streamit(&["plugin", "check", library.to_str().unwrap(), "--json"]).output().unwrap();
+    let checked: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    let cases = checked["cases"].as_array().unwrap();
+    assert!(cases.len() > 20, "the others ran on: {checked}");
+    let failed = cases.iter().filter(|case| !["passed", "skipped"].contains(&case["result"].as_str().unwrap()));
+    failed.map(|case| (case["case"].as_str().unwrap().into(), case["came"].as_str().unwrap().into())).collect()
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_plugin_is_one_failure() {
+    let app = App::prepare("");
+    succeeds(&app, &["plugin", "new", "acme", "--c"]);
+    let folder = app.path("acme");
+    let [data, bridge] = ["provider.toml", "bridge.js"].map(|name| fs::read_to_string(folder.join(name)).unwrap());
+    let url = "\nurl = \"https://play.acme.example/movie/4711\"";
+    let own_config = format!("{url}\nconfig = {{ nonsense = 1 }}");
+    for (data, bridge, case, came) in [
+        (data.replace(url, &url.replace("movie", "film")), bridge.clone(), "examples[0]", "/film/4711; it gave https"),
+        (data.replace(url, "\nurl = \"https://elsewhere.example/1\""), bridge.clone(), "examples[0]", "should give"),
+        // It cannot be made at all under what this example says it could.
+        (data.replace(url, &own_config), bridge.clone(), "examples[0]", "config.nonsense: unknown key"),
+        (data.replace("external_id = \"abc\"", "external_id = \"1\""), bridge.clone(), "rejects[0]", "it gave https"),
+        (data.replace("\"4711\", season = 1", "\"x\", season = 1"), bridge.clone(), "examples[1]", "should give"),
+        (data.clone(), bridge.replace("async play() {", "async play( {"), "bridge_syntax", "line 15, column 5: "),
+        (
+            data.clone(),
+            bridge.replace("command: \"pause\"", "command: \"pause"),
+            "bridge_syntax",
+            "line 19, column 36: ",
+        ),
+        (data.clone(), bridge.replace("export default function", "export function"), "bridge", "none"),
+    ] {
+        fs::write(folder.join("provider.toml"), data).unwrap();
+        fs::write(folder.join("bridge.js"), bridge).unwrap();
+        run(Command::new("make").args(["-s", "-B", "CFLAGS=-O0"]).current_dir(&folder));
+        let failures = failures(&app, &folder.join("libacme.so"));
+        assert!(matches!(&*failures, [(only, said)] if only == case && said.contains(came)), "{case}: {failures:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_refused_in_words() {
+    let app = App::prepare("");
+    run(Command::new("mkfifo").arg(app.path("pipe")));
+    let _socket = std::os::unix::net::UnixListener::bind(app.path("socket")).unwrap();
+    for (file, kind) in [("pipe", "a pipe"), ("config", "a folder"), ("/dev/zero", "a device"), ("socket", "a socket")]
+    {
+        for (arguments, code) in
+            [(["inspect", file].as_slice(), 2), (&["check", file], 2), (&["try", file, "--movie", "1"], 1)]
+        {
+            let mut command = tokio::process::Command::from(app.streamit(&["plugin"]));
+            let output = command.args(arguments).kill_on_drop(true).output();
+            let output = tokio::time::timeout(PATIENCE, output).await.expect("it hangs").unwrap();
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+            let said = text(&output.stderr);
+            assert!(said.contains(&format!("{file}: not a plugin's library, but {kind}")), "{said}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -266,7 +374,11 @@ fn a_new_plugin_has_a_name_of_its_own_and_overwrites_nothing() {
     fs::create_dir(app.path("taken")).unwrap();
     for (name, reason) in [
         ("taken", "cannot create ./taken"),
-        ("Bad", "cannot be a provider's id"),
+        ("Bad", "cannot be a provider's id: 2 to 32 characters, a letter, then letters, digits or -, all small"),
+        ("a", "cannot be a provider's id"),
+        ("1a", "cannot be a provider's id"),
+        ("a_b", "cannot be a provider's id"),
+        ("acme.tv", "cannot be a provider's id"),
         ("../x", "cannot be a provider's id"),
     ] {
         let output = app.streamit(&["plugin", "new", name]).output().unwrap();
@@ -276,7 +388,26 @@ fn a_new_plugin_has_a_name_of_its_own_and_overwrites_nothing() {
     succeeds(&app, &["plugin", "new", "from-git", "--api-git", "https://git.example/streamit"]);
     let manifest = fs::read_to_string(app.path("from-git/Cargo.toml")).unwrap();
     assert!(manifest.contains("streamit-plugin-api = { git = \"https://git.example/streamit\" }"), "{manifest}");
-    succeeds(&app, &["plugin", "new", "from-registry"]);
+    succeeds(&app, &["plugin", "new", "from-registry", "--api-version", "1.2"]);
     let manifest = fs::read_to_string(app.path("from-registry/Cargo.toml")).unwrap();
-    assert!(manifest.contains(concat!("streamit-plugin-api = \"", env!("CARGO_PKG_VERSION"), "\"")), "{manifest}");
+    assert!(manifest.contains("streamit-plugin-api = \"1.2\""), "{manifest}");
+    assert!(!app.path("from-registry/streamit-plugin-api").exists());
+    let api = fs::canonicalize(format!("{REPOSITORY}/plugin-api")).unwrap();
+    succeeds(&app, &["plugin", "new", "from-folder", "--api-path", api.to_str().unwrap()]);
+    let manifest = fs::read_to_string(app.path("from-folder/Cargo.toml")).unwrap();
+    assert!(manifest.contains(&format!("streamit-plugin-api = {{ path = \"{}\" }}", api.display())), "{manifest}");
+}
+
+#[test]
+fn a_new_plugin_is_whole_or_not_there() {
+    let app = App::prepare("");
+    let program = app.streamit(&[]).get_program().to_owned();
+    // No file may be larger than a block, as on a disk that is full.
+    let script = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
+    let mut limited = Command::new("sh");
+    limited.args(["-c", script, "sh"]).arg(program).args(["plugin", "new", "acme"]).current_dir(app.path(""));
+    let output = limited.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot write ./acme/"), "{}", text(&output.stderr));
+    assert!(!app.path("acme").exists());
 }

@@ -1,7 +1,10 @@
 //! New files and new settings while rooms play: sockets stay open, and rooms notice nothing but a new URL.
 
 use std::{
+    collections::HashSet,
     fs,
+    io::{BufRead, BufReader},
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -183,6 +186,45 @@ async fn after_32_versions_the_host_asks_for_a_restart() {
     // A version it has had is no new one.
     version(7);
     assert_eq!(changes(&app.reload().await), [change("mp4", "reloaded", "ready")]);
+    app.room().await;
+}
+
+#[tokio::test]
+async fn copies_that_no_host_uses_any_more_are_removed_at_a_start() {
+    let vimeo = "[providers.vimeo]\n";
+    let copies = |app: &App| -> HashSet<String> {
+        let folder = fs::read_dir(app.path("data/plugins")).unwrap().flatten();
+        let names = folder.map(|entry| entry.file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".so") || name.ends_with(".part")).collect()
+    };
+    let mut app = App::with(&format!("{MP4}{vimeo}")).await;
+    let first = copies(&app);
+    assert_eq!(first.len(), 2);
+    // Left behind by a host that ended while it copied.
+    fs::write(app.path("data/plugins/0123.4567.part"), "half").unwrap();
+
+    // Another host of the same folder, which knows nothing of Vimeo, takes nothing away from the one that runs.
+    fs::create_dir(app.path("other")).unwrap();
+    let config = format!(
+        "[server]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"\"\n[database]\nurl = \"sqlite://other/rooms.db\"\n{MP4}"
+    );
+    fs::write(app.path("config/other.toml"), config).unwrap();
+    let mut other = app.streamit(&["serve", "--config", "config/other.toml"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(other.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("StreamIt is at"), "{said}");
+    assert!(copies(&app).is_superset(&first));
+    other.kill().unwrap();
+    other.wait().unwrap();
+
+    // A new version of one, none of the other.
+    let mut bytes = fs::read(app.library("mp4")).unwrap();
+    bytes.push(0);
+    fs::write(app.library("mp4"), bytes).unwrap();
+    app.write_config(MP4);
+    app.restart().await;
+    let last = copies(&app);
+    assert_eq!((last.len(), last.is_disjoint(&first)), (1, true), "{last:?}");
     app.room().await;
 }
 

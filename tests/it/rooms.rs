@@ -127,6 +127,8 @@ async fn what_is_not_there_is_said_in_the_documented_form() {
     let answer = app.request(Method::PATCH, "/api/v1/rooms", None, None).await;
     assert_eq!((answer.status, answer.problem()), (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"));
     assert_eq!(app.get("/api/v1/rooms?cursor=garbage").await.problem(), "invalid_request");
+    assert_eq!(app.get("/api/v1/rooms?limit=abc").await.problem(), "invalid_request");
+    assert_eq!(app.get("/api/v1/rooms/%ff").await.problem(), "room_not_found");
     assert!(app.get("/api/v1/rooms").await.headers.contains_key("x-request-id"));
 }
 

@@ -2,9 +2,12 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
 
-use crate::harness::{App, Member};
+use crate::harness::{App, Member, until};
 
 const MP4: &str = "[providers.mp4]\nconfig = { base_url = \"/media/\" }";
 
@@ -118,7 +121,8 @@ async fn a_host_who_leaves_is_away_and_comes_back() {
 async fn a_refused_upgrade_does_not_change_the_count() {
     let app = App::with(MP4).await;
     let (room, mut ann, _ben) = app.room_of_two().await;
-    for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
+    let foreign = ["https://evil.example", "null", "http://127.0.0.1:1"];
+    for origin in foreign.into_iter().chain(foreign) {
         let refused = Member::connect(&app, &room.code, Some(origin)).await.err().unwrap();
         assert_eq!((refused.status, &refused.problem["code"]), (StatusCode::FORBIDDEN, &json!("foreign_origin")));
     }
@@ -134,6 +138,9 @@ async fn a_refused_upgrade_does_not_change_the_count() {
     assert_eq!(ann.sync().await["presence"]["viewers"], 2);
     let own = Member::connect(&app, &room.code, Some(&app.url)).await;
     assert!(own.is_ok(), "the server's own pages may connect");
+    let told = app.log().matches("a page's socket was refused").count();
+    assert_eq!(told, 3, "each origin once, with what sets it right: {}", app.log());
+    assert!(app.log().contains("set server.public_url"));
 }
 
 #[tokio::test]
@@ -152,12 +159,16 @@ async fn an_allowed_origin_may_connect() {
 }
 
 #[tokio::test]
-async fn a_full_room_refuses_at_the_door() {
+async fn a_full_room_takes_no_more_viewers_and_always_its_host() {
     let app = App::with(&format!("[rooms]\nmax_viewers = 2\ncreate_per_minute = 0\n{MP4}")).await;
     let (room, mut ann, ben) = app.room_of_two().await;
-    let refused = Member::connect(&app, &room.code, None).await.err().unwrap();
-    assert_eq!((refused.status, &refused.problem["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("room_full")));
-    drop(ben);
+    let mut refused = Member::connect(&app, &room.code, None).await.unwrap();
+    refused.send(json!({ "type": "HELLO" })).await;
+    let (code, said) = refused.is_closed().await;
+    assert_eq!((code, &said[0]["code"]), (1013, &json!("room_full")));
+    let second_tab = app.host(&room).await;
+    ann.sees(|state| state["presence"]["viewers"] == 3).await;
+    drop((ben, second_tab));
     ann.sees(|state| state["presence"]["viewers"] == 1).await;
     app.viewer(&room).await;
 }
@@ -373,4 +384,15 @@ async fn a_stopping_host_closes_its_sockets_with_1012_and_loses_nothing() {
     assert!(app.stopped().await.success());
     app.launch().await;
     assert_eq!(app.host(&room).await.welcome["you"]["role"], "host");
+}
+
+#[tokio::test]
+async fn who_says_goodbye_is_answered() {
+    let app = App::start().await;
+    let room = app.room().await;
+    let mut ann = app.host(&room).await;
+    let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    ann.send_raw(Message::Close(Some(frame))).await;
+    assert_eq!(ann.is_closed().await.0, 1000);
+    until(|| async { app.view(&room).await["presence"]["viewers"] == 0 }).await;
 }

@@ -120,11 +120,8 @@ async fn a_node_that_is_killed_and_starts_again_moves_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_whose_file_stops_holds_the_room_once_and_plays_on_once() {
-    let mut scene = Scene::new().await;
     // Only the file comes over this line, and hardly faster than it is shown: it is never far ahead.
-    let line = Proxy::to(&[scene.app.url.strip_prefix("http://").unwrap()]);
-    scene.app.write_config(&format!("[providers.mp4]\nconfig = {{ base_url = \"http://{}/media/\" }}", line.address()));
-    scene.app.restart_in_place().await;
+    let (scene, line) = Scene::with_media_line().await;
     line.throttle(Some(12_000));
     let mut ben = scene.app.viewer(&scene.room).await;
     let ann = scene.host().await;
@@ -147,6 +144,137 @@ async fn a_host_whose_file_stops_holds_the_room_once_and_plays_on_once() {
     scene.is_in_place(&ann).await;
     assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY", "PAUSE", "PLAY"]), "one hold, one resume");
     ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_room_goes_on_when_the_page_that_held_it_was_loaded_anew() {
+    let (scene, line) = Scene::with_media_line().await;
+    line.throttle(Some(12_000));
+    let mut ben = scene.app.viewer(&scene.room).await;
+    let ann = scene.host().await;
+    ann.click("#play").await;
+    plays(&ann).await;
+    line.silence(true);
+    let held = ben.sees(|state| state["playback"]["hold"] == "buffering").await;
+    ann.0.refresh().await.unwrap();
+    notice_says(&ann, "the room waits for it").await;
+    line.throttle(None);
+    line.silence(false);
+    line.cut();
+    let on = ben.sees(|state| state["playback"]["is_playing"] == true).await;
+    assert_eq!(on["playback"]["position_ms"], held["playback"]["position_ms"], "nobody jumps");
+    plays(&ann).await;
+    scene.is_in_place(&ann).await;
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_ends_before_its_time_ends_for_all_and_nobody_is_moved() {
+    let scene = Scene::new().await;
+    let clip = std::fs::read(scene.app.path("media/clock.webm")).unwrap();
+    // Half a download: the header says two minutes.
+    std::fs::write(scene.app.path("media/cut.webm"), &clip[..clip.len() / 2]).unwrap();
+    let source = json!({ "provider": "mp4", "media_type": "movie", "external_id": "cut.webm" });
+    scene.app.put_source(&scene.room, source).await;
+    let (ann, ben) = (scene.host().await, scene.viewer().await);
+    ann.click("#play").await;
+    plays(&ann).await;
+    ann.run("const bar = document.querySelector('#position'); bar.value = 54; bar.dispatchEvent(new Event('input')); return 0;")
+        .await;
+    for window in [&ann, &ben] {
+        window.until("document.querySelector('#time').textContent.includes('ended')").await;
+        window.until("document.querySelector('#play').textContent === 'Play'").await;
+    }
+    let mut cat = scene.app.viewer(&scene.room).await;
+    cat.sees(|state| state["playback"]["is_playing"] == false).await;
+    assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY", "SEEK", "PROGRESS"]));
+    assert_eq!(sent(&ben).await, json!(["HELLO"]));
+    assert_eq!(ben.eval("document.querySelector('#away').hidden").await, true);
+    ann.click("#play").await;
+    cat.sees(|state| state["playback"]["is_playing"] == true && state["playback"]["position_ms"] == 0).await;
+    for window in [&ann, &ben] {
+        window.until(&format!("!{VIDEO}.paused && {VIDEO}.currentTime > 0.3 && {VIDEO}.currentTime < 20")).await;
+    }
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_line_breaks_comes_back_with_it_and_nobody_is_moved() {
+    let (scene, line) = Scene::with_media_line().await;
+    line.throttle(Some(12_000));
+    let (ann, ben) = (scene.host().await, scene.viewer().await);
+    let mut cat = scene.app.viewer(&scene.room).await;
+    ann.click("#play").await;
+    plays(&ann).await;
+    plays(&ben).await;
+    // What a browser does when it gives a file up.
+    for window in [&ann, &ben] {
+        window
+            .run(&format!(
+                "const video = {VIDEO}; const at = video.currentTime;
+                 Object.defineProperty(video, 'error', {{ configurable: true, get: () => ({{ code: 2 }}) }});
+                 video.addEventListener('loadstart', () => delete video.error, {{ once: true }});
+                 video.pause(); video.dispatchEvent(new Event('error')); return at;"
+            ))
+            .await;
+        notice_says(window, "the connection to the file was lost").await;
+    }
+    cat.sees(|state| state["playback"]["hold"] == "buffering").await;
+    line.throttle(None);
+    let on = cat.sees(|state| state["playback"]["is_playing"] == true).await;
+    assert_eq!(on["playback"]["hold"], Value::Null);
+    for window in [&ann, &ben] {
+        plays(window).await;
+        scene.is_in_place(window).await;
+        window.until("!document.querySelector('#notice').textContent.includes('connection to the file')").await;
+        assert_eq!(window.eval("document.querySelector('#away').hidden").await, true);
+    }
+    assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY", "PAUSE", "PLAY"]), "one hold, one resume");
+    assert_eq!(sent(&ben).await, json!(["HELLO"]));
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_on_the_players_own_bar_plays_on_over_a_slow_line_too() {
+    let scene = Scene::new().await;
+    let line = Proxy::to(&[scene.app.url.strip_prefix("http://").unwrap()]);
+    let ann = scene.window().await;
+    ann.goto(&scene.host_link(&format!("http://{}", line.address()))).await;
+    joined(&ann).await;
+    let mut ben = scene.app.viewer(&scene.room).await;
+    ann.click("#play").await;
+    plays(&ann).await;
+    line.delay(Duration::from_millis(150));
+    // As a browser does it: it pauses, seeks, and plays on when the hand is off.
+    ann.run(&format!(
+        "const video = {VIDEO}; video.pause(); video.currentTime = 60; setTimeout(() => video.play().catch(() => 0), 90); return 0;"
+    ))
+    .await;
+    ben.sees(|state| {
+        state["playback"]["is_playing"] == true && state["playback"]["position_ms"].as_i64() >= Some(60_000)
+    })
+    .await;
+    ann.until(&format!("!{VIDEO}.paused && {VIDEO}.currentTime > 63")).await;
+    let state = ben.sync().await;
+    assert_eq!(state["playback"]["is_playing"], true, "{state}");
+    assert!(state["playback"]["position_ms"].as_i64().unwrap() >= 60_000, "{state}");
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_full_screen_what_is_said_is_seen() {
+    let scene = Scene::new().await;
+    let ben = scene.viewer().await;
+    ben.click("#fullscreen").await;
+    ben.until("document.fullscreenElement?.id === 'screen'").await;
+    let mut ann = scene.app.host(&scene.room).await;
+    ann.play().await;
+    ann.send(json!({ "type": "PAUSE", "because": "buffering" })).await;
+    notice_says(&ben, "The host is buffering").await;
+    let is_on_top = "(() => { const { left, top, width, height } = document.querySelector('#notice').getBoundingClientRect();
+        return document.querySelector('#notice').contains(document.elementFromPoint(left + width / 2, top + height / 2)); })()";
+    ben.until(is_on_top).await;
+    ben.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,7 +90,12 @@ fn data_flows_one_way() {
 #[test]
 fn unsafe_code_lives_where_the_abi_is() {
     for (path, text) in [files("host/src"), files("plugin-api/src"), files("plugins"), files("xtask")].concat() {
-        let allowed = ["host/src/providers/library.rs", "plugin-api/src/abi.rs", "plugin-api/src/export.rs"];
+        let allowed = [
+            "host/src/providers/library.rs",
+            "host/src/providers/crash.rs",
+            "plugin-api/src/abi.rs",
+            "plugin-api/src/export.rs",
+        ];
         let is_allowed = allowed.iter().any(|allowed| path.ends_with(allowed));
         let has_block = text.contains("unsafe {") || text.contains("unsafe fn") || text.contains("unsafe impl");
         assert!(is_allowed || !has_block, "{} has unsafe code", path.display());

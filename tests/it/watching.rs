@@ -1,43 +1,17 @@
 //! Two people, two browsers, one picture.
 
-use serde_json::Value;
-
 use crate::harness::{
     App,
-    browser::{Browser, Window},
+    browser::Browser,
+    scene::{VIDEO, create_on_home_page, positions},
 };
-
-/// Creates a room by hand on the home page, and answers its link.
-async fn create_on_home_page(app: &App, window: &Window) -> String {
-    window.goto(&app.url).await;
-    window.until("document.querySelector('select[name=provider]').options.length > 0").await;
-    window.click("button[name=example]").await;
-    window.type_into("#title", "Friday film").await;
-    window.click("#submit").await;
-    window.until("location.pathname.startsWith('/r/')").await;
-    let path = window.until("location.hash === '' && location.pathname").await;
-    format!("{}{}", app.url, path.as_str().unwrap())
-}
-
-const VIDEO: &str = "document.querySelector('#stage video')";
-
-/// The two players' positions, as close to one moment as two browsers can be asked, in seconds.
-async fn positions(ann: &Window, ben: &Window) -> (f64, f64) {
-    let script = format!("[{VIDEO}.currentTime, Date.now()]");
-    let (a, b) = tokio::join!(ann.eval(&script), ben.eval(&script));
-    let read = |value: &Value| (value[0].as_f64().unwrap(), value[1].as_f64().unwrap() / 1000.0);
-    let ((a, a_at), (b, b_at)) = (read(&a), read(&b));
-    // Both ran on until the later of the two was asked.
-    let later = a_at.max(b_at);
-    (a + later - a_at, b + later - b_at)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_windows_watch_the_same_picture() {
     let app = App::start().await;
     let browser = Browser::start();
     let ann = browser.window().await;
-    let link = create_on_home_page(&app, &ann).await;
+    let link = create_on_home_page(&ann, &app.url).await;
     ann.join().await;
     ann.until("document.querySelector('#role').textContent.includes('You control')").await;
     ann.until(&format!("{VIDEO}.readyState >= 2")).await;
@@ -149,7 +123,7 @@ async fn a_server_that_is_killed_and_comes_back_costs_nobody_their_place() {
     let mut app = App::start().await;
     let browser = Browser::start();
     let ann = browser.window().await;
-    let link = create_on_home_page(&app, &ann).await;
+    let link = create_on_home_page(&ann, &app.url).await;
     ann.join().await;
     let ben = browser.window().await;
     ben.goto(&link).await;

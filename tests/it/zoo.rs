@@ -7,7 +7,9 @@ use std::{
 };
 
 use reqwest::StatusCode;
-use streamit_zoo::{AT_LOAD, Animal, CALLS, CRASHES_IN_HOST, IN_CALLS, IN_CALLS_APART, build};
+use streamit_zoo::{
+    AT_LOAD, Animal, CALLS, CRASHES_IN_HOST, HANGS_IN_HOST, IN_CALLS, IN_CALLS_APART, SLOW_IN_HOST, build,
+};
 
 use crate::harness::{App, until};
 
@@ -145,27 +147,110 @@ async fn a_child_that_is_killed_is_started_again_unnoticed() {
     assert_eq!(app.provider(CALLS).await["state"], "ready");
 }
 
+/// What a stranger does with ids that crash a plugin costs those ids, then the plugin for a moment, and never a person's time.
 #[tokio::test]
-async fn one_that_crashes_again_and_again_is_given_a_pause_and_then_given_up() {
-    let mut app = App::prepare(&format!("{WELL}{}", table(CALLS, "process", "call_timeout_ms = 150")));
-    build(&app.path("plugins"), CALLS, &[]);
-    app.launch().await;
-    // The pauses before the next start: none, 100 ms, 200 ms. A call waits for no longer than its own time.
-    for _ in 0..3 {
-        assert_eq!(app.resolve(CALLS, "abort").await.problem(), "provider_failed");
+async fn one_that_crashes_again_and_again_rests_and_comes_back_by_itself() {
+    for isolation in ["process", "none"] {
+        let mut app = App::prepare(&format!("{WELL}{}", table(CALLS, isolation, "")));
+        build(&app.path("plugins"), CALLS, &[]);
+        app.launch().await;
+        let bad = if isolation == "process" { "abort" } else { "status" };
+        let room = app
+            .room_playing(serde_json::json!({ "provider": CALLS, "media_type": "movie", "external_id": "fine" }))
+            .await;
+        // The same again and again is one failure.
+        for _ in 0..20 {
+            assert_eq!(app.resolve(CALLS, bad).await.problem(), "provider_failed");
+        }
+        assert!(app.resolve(CALLS, bad).await.headers.contains_key("retry-after"));
+        assert_eq!(app.log().matches("provider failed: ").count(), 1, "{}", app.log());
+        assert_eq!(app.resolve(CALLS, "one").await.status, StatusCode::OK);
+        // Different ones are more than one.
+        for n in 0..4 {
+            assert_eq!(app.resolve(CALLS, &format!("{bad} {n}")).await.problem(), "provider_failed", "{n}");
+        }
+        judge(&app, CALLS, "resting", "of its last 7 calls failed, the last one: ").await;
+        let resting = app.resolve(CALLS, "two").await;
+        assert_eq!((resting.status, resting.problem()), (StatusCode::SERVICE_UNAVAILABLE, "provider_not_ready"));
+        assert!(resting.headers.contains_key("retry-after"), "{resting:?}");
+        assert_eq!(app.view(&room).await["embed_url"], "https://zoo.example/fine", "what plays goes on");
+        others_serve(&app).await;
+        until(|| async { app.resolve(CALLS, "two").await.status == StatusCode::OK }).await;
+        judge(&app, CALLS, "ready", "").await;
     }
-    assert_eq!(app.resolve(CALLS, "one").await.problem(), "provider_failed");
-    assert!(app.log().contains("its process crashed 3 times in a row; it is started again in "), "{}", app.log());
-    until(|| async { app.resolve(CALLS, "two").await.status == StatusCode::OK }).await;
-    // A call that succeeded ends the count of crashes in a row, but not that of faults in a minute.
-    app.resolve(CALLS, "abort").await;
-    assert_eq!(app.resolve(CALLS, "three").await.status, StatusCode::OK);
-    app.resolve(CALLS, "abort").await;
-    assert_eq!(app.resolve(CALLS, "four").await.problem(), "provider_not_ready");
-    judge(&app, CALLS, "faulted", "5 faults in 60 s, the last one: it crashed (signal 6, SIGABRT) in embed_url").await;
+}
+
+#[tokio::test]
+async fn a_call_that_takes_the_host_with_it_is_laid_at_its_plugins_door() {
+    for (id, kind) in [("abort", "SIGABRT"), ("segv", "SIGSEGV"), ("overflow", "a stack"), ("exit", "exit()")] {
+        let mut app = App::prepare(&format!("{WELL}{}", table(CALLS, "none", "")));
+        build(&app.path("plugins"), CALLS, &[]);
+        app.launch().await;
+        let body = serde_json::json!({ "media_type": "movie", "external_id": id });
+        let asked =
+            app.raw(reqwest::Method::POST, &format!("/api/v1/providers/{CALLS}/resolve")).json(&body).send().await;
+        assert!(asked.is_err(), "{kind}: the host is gone");
+        app.stopped().await;
+        assert!(app.log().contains("this process dies in the code of the provider `caller`"), "{kind}: {}", app.log());
+        // Nobody has to come: from now on it dies alone.
+        app.launch().await;
+        assert!(app.log().contains("the host died in its code, so it gets a process of its own"), "{kind}");
+        assert_eq!(app.resolve(CALLS, id).await.problem(), "provider_failed", "{kind}");
+        assert_eq!(app.resolve(CALLS, "fine").await.status, StatusCode::OK, "{kind}");
+        let listed = String::from_utf8(app.streamit(&["plugin", "list"]).output().unwrap().stdout).unwrap();
+        let line = listed.lines().find(|line| line.starts_with("caller ")).unwrap();
+        assert!(line.contains("ready") && line.contains("process"), "{line}");
+        others_serve(&app).await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_keeps_no_dying_host_alive() {
+    let mut app = App::prepare(&format!("[log]\nfilter = \"trace\"\n{WELL}{}", table(CALLS, "none", "")));
+    build(&app.path("plugins"), CALLS, &[]);
+    let log = app.launch_into(std::process::Stdio::piped()).await;
+    for _ in 0..20 {
+        futures_util::future::join_all((0..100).map(|_| app.get("/api/v1/providers/nobody"))).await;
+    }
+    let body = serde_json::json!({ "media_type": "movie", "external_id": "abort" });
+    let asked = app.raw(reqwest::Method::POST, &format!("/api/v1/providers/{CALLS}/resolve")).json(&body).send().await;
+    assert!(asked.is_err(), "the host is gone: {asked:?}");
+    app.stopped().await;
+    drop(log);
+    app.launch().await;
+    assert_eq!(app.resolve(CALLS, "abort").await.problem(), "provider_failed", "and it is remembered why");
+}
+
+#[tokio::test]
+async fn a_constructor_that_never_returns_ends_the_host_and_is_not_met_again() {
+    let Animal { name, flags, state, .. } = HANGS_IN_HOST;
+    let mut app = App::prepare(&format!("{WELL}{}", table(name, "none", "")));
+    build(&app.path("plugins"), name, flags);
+    let first = app.streamit(&["serve"]).output().unwrap();
+    let said = String::from_utf8_lossy(&first.stderr);
+    assert!(!first.status.success() && said.contains("is never done loading"), "{said}");
+    app.launch().await;
+    judge(&app, name, state, "the host did not survive loading it last time").await;
     others_serve(&app).await;
-    app.reload().await;
-    assert_eq!(app.resolve(CALLS, "five").await.status, StatusCode::OK, "a reload gives it another chance");
+}
+
+#[tokio::test]
+async fn a_host_that_is_stopped_while_it_starts_blames_no_plugin() {
+    let Animal { name, flags, .. } = SLOW_IN_HOST;
+    let mut app = App::prepare(&format!("{WELL}{}", table(name, "none", "")));
+    build(&app.path("plugins"), name, flags);
+    let marker = || {
+        let folder = fs::read_dir(app.path("data/plugins")).into_iter().flatten().flatten();
+        folder.into_iter().any(|entry| entry.path().extension().is_some_and(|extension| extension == "loading"))
+    };
+    let mut host = app.streamit(&["serve"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    // In the middle of its constructor.
+    until(|| async { marker() }).await;
+    assert!(Command::new("kill").args(["-TERM", &host.id().to_string()]).status().unwrap().success());
+    assert!(host.wait().unwrap().success(), "it stopped as it was asked to");
+    assert!(!marker());
+    app.launch().await;
+    judge(&app, name, "ready", "").await;
 }
 
 #[tokio::test]

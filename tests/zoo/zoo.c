@@ -29,8 +29,11 @@ const uint8_t streamit_manifest[] =
     "[player]\ncontrol = \"none\"\nembed_origins = [\"https://zoo.example\"]\ndrift_ms = 1000\ncooldown_ms = 1000\n";
 #endif
 #endif
+#ifndef BRIDGE_TEXT
+#define BRIDGE_TEXT "export default function mount() {}\n"
+#endif
 #ifndef NO_BRIDGE
-const uint8_t streamit_bridge[] = "export default function mount() {}\n";
+const uint8_t streamit_bridge[] = BRIDGE_TEXT;
 #endif
 
 #ifndef ABI_MAJOR
@@ -110,6 +113,12 @@ static void scribble(void) {
 static void abort_in_host(void) {
   if (getenv("PATH")) abort();
 }
+static void loop_in_host(void) {
+  if (getenv("PATH")) loop();
+}
+static void wait_in_host(void) {
+  if (getenv("PATH")) usleep(800000);
+}
 
 #ifndef CONSTRUCTOR
 #define CONSTRUCTOR nothing()
@@ -151,6 +160,8 @@ static int32_t embed_url(const void *instance, const StreamitMedia *media, const
   int i;
   (void)instance, (void)problems;
   if (media->external_id.len < sizeof id) memcpy(id, media->external_id.ptr, media->external_id.len);
+  /* A number makes another of the same kind. */
+  if (strchr(id, ' ')) *strchr(id, ' ') = 0;
   if (!strcmp(id, "abort")) abort();
   if (!strcmp(id, "segv")) segv();
   if (!strcmp(id, "exit")) exit(0);
@@ -221,5 +232,5 @@ const StreamitProviderV1 streamit_provider_v1 = {
 #endif
 
 /* Not every animal uses every part. */
-void *const zoo_parts[] = {(void *)overflow, (void *)segv, (void *)loop, (void *)lie, (void *)print, (void *)abort_in_host, (void *)hoard, (void *)scribble,
+void *const zoo_parts[] = {(void *)overflow, (void *)segv, (void *)loop, (void *)lie, (void *)print, (void *)abort_in_host, (void *)loop_in_host, (void *)wait_in_host, (void *)hoard, (void *)scribble,
                            (void *)create, (void *)embed_url};

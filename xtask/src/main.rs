@@ -5,6 +5,7 @@ mod header;
 
 use std::{
     env, fs,
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -32,9 +33,12 @@ enum Task {
         /// Only this
         #[arg(long, value_enum)]
         only: Option<Measurement>,
-        /// A shorter `sync`, for a first look
+        /// Shorter, for a first look
         #[arg(long)]
         quick: bool,
+        /// Do not wait for a quiet machine
+        #[arg(long)]
+        now: bool,
     },
     /// Write plugin-api/include/streamit_provider.h anew, after a change of plugin-api/src/abi.rs
     Header,
@@ -44,8 +48,12 @@ enum Task {
 enum Measurement {
     /// What a URL costs, by the way a plugin is asked for it
     PluginCalls,
+    /// How fast and how cheaply an order reaches everyone, beside a bare epoll writer and other servers
+    Fanout,
     /// How close the players of a room are, in real browsers
     Sync,
+    /// Whether memory stays where it is while people come and go, for half an hour
+    Soak,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -55,7 +63,7 @@ fn main() -> anyhow::Result<()> {
         Task::Dist => dist().map(|folder| println!("{}", folder.display())),
         Task::Test { arguments } => test(&arguments),
         Task::Lint => lint(),
-        Task::Bench { only, quick } => bench(only, quick),
+        Task::Bench { only, quick, now } => bench(only, quick, now),
         Task::Header => header::write(),
     }
 }
@@ -150,23 +158,44 @@ fn build(packages: &[String]) -> anyhow::Result<Vec<PathBuf>> {
 fn is_of(message: &serde_json::Value, package: &str) -> bool {
     let manifest = message["manifest_path"].as_str().unwrap_or_default();
     let folder = Path::new(manifest).parent().and_then(Path::file_name).unwrap_or_default();
-    folder == package || (package == "streamit-host" && folder == "host")
+    folder == package.trim_start_matches("streamit-")
 }
 
 fn test(arguments: &[String]) -> anyhow::Result<()> {
     install_needed()?;
     println!("Building the workspace and its tests (the first time takes some minutes) …");
     succeed(&mut cargo(["build", "--workspace"]))?;
-    // What the scenes measure is worth reading, also when they pass.
-    let shown = ["--".to_owned(), "--show-output".to_owned()];
-    succeed(cargo(["test", "--workspace"]).args(if arguments.is_empty() { &shown } else { arguments }))
+    let mut tests = cargo(["test", "--workspace"]).args(arguments).stdout(Stdio::piped()).spawn()?;
+    let panics = pass_on(tests.stdout.take().context("the tests print nothing")?)?;
+    if tests.wait()?.success() {
+        return Ok(());
+    }
+    bail!("tests failed\n\n{panics}");
+}
+
+/// Passes on what the tests print, and answers what their panics said: whoever sees only the end of a long log sees why.
+fn pass_on(output: impl Read) -> anyhow::Result<String> {
+    let mut panics = String::new();
+    let mut is_panic = false;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        println!("{line}");
+        let starts = line.starts_with("thread '") && line.contains("panicked at");
+        is_panic = starts || (is_panic && !["", "stack backtrace:"].contains(&line.as_str()));
+        if is_panic {
+            panics += &format!("{line}\n");
+        }
+    }
+    Ok(panics)
 }
 
 /// The programs that the tests start or drive, and the Debian packages they are in.
-const NEEDED: [(&[&str], &str); 6] = [
+const NEEDED: [(&[&str], &str); 8] = [
     (&["chromium", "chromium-browser", "google-chrome"], "chromium"),
     (&["chromedriver"], "chromium-driver"),
     (&["redis-server"], "redis-server"),
+    (&["nginx"], "nginx-light"),
+    (&["pgbouncer"], "pgbouncer"),
     // For plugins in C, and to look after processes.
     (&["cc"], "gcc"),
     (&["make"], "make"),
@@ -209,7 +238,8 @@ fn install_needed() -> anyhow::Result<()> {
 fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let name = format!("{program}{}", env::consts::EXE_SUFFIX);
-    env::split_paths(&path).any(|folder| folder.join(&name).is_file())
+    // Debian keeps servers out of people's PATH.
+    env::split_paths(&path).chain(["/usr/sbin".into()]).any(|folder| folder.join(&name).is_file())
 }
 
 fn lint() -> anyhow::Result<()> {
@@ -219,24 +249,42 @@ fn lint() -> anyhow::Result<()> {
     succeed(cargo(["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-fn bench(only: Option<Measurement>, is_quick: bool) -> anyhow::Result<()> {
+fn bench(only: Option<Measurement>, is_quick: bool, is_now: bool) -> anyhow::Result<()> {
     let is_wanted = |measurement| only.is_none_or(|only| only == measurement);
+    let flags: Vec<&str> =
+        [(is_quick, "--quick"), (is_now, "--now")].iter().filter(|flag| flag.0).map(|flag| flag.1).collect();
     if is_wanted(Measurement::PluginCalls) {
         succeed(&mut cargo(["build", "--release", "--package", "streamit-host", "--package", "vidking"]))?;
         succeed(&mut cargo(["bench", "--package", "streamit-host", "--bench", "plugin_calls"]))?;
+    }
+    for (measurement, name) in [(Measurement::Fanout, "fanout"), (Measurement::Soak, "soak")] {
+        if is_wanted(measurement) {
+            install_needed()?;
+            let dist = dist()?;
+            let program = build(&["streamit-fanout".to_owned()])?.pop().context("a program came out")?;
+            let mut measure = Command::new(program);
+            measure.arg(name).arg("--dist").arg(dist).args(["--out", "target/bench"]);
+            succeed(measure.args(&flags))?;
+        }
     }
     if is_wanted(Measurement::Sync) {
         install_needed()?;
         // What drives the browsers may be as the tests build it; what they look at is the release.
         let mut sync = cargo(["bench", "--profile", "dev", "--package", "streamit-tests", "--bench", "sync", "--"]);
-        sync.args(is_quick.then_some("--quick")).env("STREAMIT_PROFILE", "release");
-        succeed(&mut sync)?;
+        succeed(sync.args(&flags).env("STREAMIT_PROFILE", "release"))?;
     }
     Ok(())
 }
 
 fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo told us about our own package would look to some build scripts like a change: everything is built twice.
+    for (name, _) in env::vars_os() {
+        let is_ours = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_"];
+        if name.to_str().is_some_and(|name| is_ours.iter().any(|start| name.starts_with(start))) {
+            command.env_remove(name);
+        }
+    }
     command.args(arguments);
     command
 }

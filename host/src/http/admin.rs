@@ -8,17 +8,23 @@ use axum::{
     routing::{get, post},
 };
 
+use serde::Serialize;
+
 use super::{
     AppState,
     error::{self, Error, ErrorCode},
 };
-use crate::providers::Reloader;
+use crate::{
+    lobby::Lobby,
+    providers::{self, Providers, Reloader},
+};
 
 pub fn admin_router(state: AppState) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .route("/admin/providers", get(providers))
         .route("/admin/reload", post(reload))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
@@ -31,16 +37,39 @@ async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, content_type)], state.metrics.encode())
 }
 
-/// Whether this node can do its work; each part is named.
+/// Whether this node can do its work: each part is named, and tried out.
 async fn ready(State(state): State<AppState>) -> impl IntoResponse {
-    let database = match state.lobby.rooms.ping().await {
-        Ok(()) => "ok",
-        Err(_) => "unavailable",
-    };
-    let live = if state.lobby.live.is_up() { "ok" } else { "unavailable" };
-    let is_ready = database == "ok" && live == "ok";
-    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(serde_json::json!({ "database": database, "live": live })))
+    let Lobby { rooms, live } = &state.lobby;
+    let (database, live) = tokio::join!(rooms.check(), live.check());
+    let causes = [("database", database.err().map(|error| error.to_string())), ("live", live.err())];
+    let mut answer = serde_json::Map::new();
+    for (part, cause) in &causes {
+        answer.insert((*part).into(), if cause.is_none() { "ok".into() } else { "unavailable".into() });
+    }
+    let causes: serde_json::Map<_, _> =
+        causes.into_iter().filter_map(|(part, cause)| Some((part.to_owned(), cause?.into()))).collect();
+    let status = if causes.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if !causes.is_empty() {
+        answer.insert("causes".into(), causes.into());
+    }
+    (status, Json(answer))
+}
+
+/// Every provider with its state, and why it is not ready.
+async fn providers(State(providers): State<Providers>) -> impl IntoResponse {
+    #[derive(Serialize)]
+    struct View {
+        id: String,
+        state: providers::Status,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        reason: String,
+    }
+    let providers = providers.list();
+    let views = providers.values().map(|provider| {
+        let (state, reason) = provider.status();
+        View { id: provider.id.clone(), state, reason: reason.into_owned() }
+    });
+    Json(serde_json::json!({ "providers": views.collect::<Vec<_>>() }))
 }
 
 /// Reads the providers' files and settings again, and answers what became of each.

@@ -1,19 +1,32 @@
 //! Who is asking: address, origin, host key, and the JSON it sent.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::Bytes,
-    extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request},
+    extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request, State},
     http::{HeaderMap, header, request::Parts},
+    middleware::Next,
+    response::Response,
 };
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use tracing::warn;
 
 use super::{
     AppState,
     error::{Error, ErrorCode, FieldError},
 };
 use crate::{config, rooms::RoomCode};
+
+/// A body has a few hundred bytes.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The address a request comes from, through the proxies that are trusted.
 pub(super) struct Address(pub(super) IpAddr);
@@ -23,25 +36,51 @@ impl FromRequestParts<AppState> for Address {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Error> {
         let peer = <ConnectInfo<SocketAddr> as FromRequestParts<AppState>>::from_request_parts(parts, state).await;
-        let peer = peer.map(|ConnectInfo(peer)| peer.ip()).unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let peer = peer.map(|ConnectInfo(peer)| peer.ip()).unwrap_or(IpAddr::from([0, 0, 0, 0])).to_canonical();
         Ok(Address(forwarded(&parts.headers, peer, &state.config.server.trusted_proxies)))
     }
 }
 
+/// Whoever has named too many rooms that do not exist, keys that are not a room's, or ids that make a plugin fail, waits
+/// before they name another: what they are told then does not depend on what they name.
+pub(super) async fn guesses_are_counted(
+    State(state): State<AppState>,
+    Address(address): Address,
+    request: Request,
+    next: Next,
+) -> Result<Response, Error> {
+    let check = state.guesses.check(address, Instant::now());
+    check.map_err(|wait| Error::rate_limited("unknown codes, wrong keys and failing ids", wait))?;
+    let response = next.run(request).await;
+    if let Some(ErrorCode::RoomNotFound | ErrorCode::BadHostKey | ErrorCode::ProviderFailed) =
+        response.extensions().get()
+    {
+        let _ = state.guesses.take(address, Instant::now());
+    }
+    Ok(response)
+}
+
 /// The last address in X-Forwarded-For that no trusted proxy added: anything before it may be made up.
-fn forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &[IpAddr]) -> IpAddr {
+fn forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     let mut address = peer;
     let lines = headers.get_all("x-forwarded-for");
-    let chain: Vec<&str> =
-        lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).collect();
-    for hop in chain.iter().rev() {
-        if !trusted.contains(&address) {
+    let hops: Vec<&[u8]> = lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).collect();
+    for hop in hops.iter().rev() {
+        if !trusted.iter().any(|network| network.contains(&address)) {
             break;
         }
-        let Ok(hop) = hop.trim().parse() else { break };
+        let Some(hop) = std::str::from_utf8(hop).ok().and_then(hop_address) else { break };
         address = hop;
     }
     address
+}
+
+/// An address as proxies write it: bare, in brackets, with a port.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let bare = || hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')).unwrap_or(hop).parse().ok();
+    let address: IpAddr = hop.parse::<SocketAddr>().map(|hop| hop.ip()).ok().or_else(bare)?;
+    Some(address.to_canonical())
 }
 
 /// The key in `Authorization: Bearer …`.
@@ -90,7 +129,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         if !is_json {
             return Err(Error::new(ErrorCode::InvalidRequest, "send the body as `Content-Type: application/json`"));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+        let body = timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await;
+        let late = |_| Error::new(ErrorCode::InvalidRequest, "the body did not arrive in time");
+        let bytes = body.map_err(late)?.map_err(|rejection| {
             Error::new(ErrorCode::PayloadTooLarge, format!("the body cannot be read: {}", rejection.body_text()))
         })?;
         let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
@@ -130,38 +171,85 @@ impl Origin {
     pub(super) fn is_allowed(&self, headers: &HeaderMap, config: &config::Server) -> bool {
         let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let is_own = self.0.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host));
-        is_own || config.public_url.as_deref() == Some(&self.0) || config.allowed_origins.contains(&self.0)
+        let is_public = config.public_url.as_ref().is_some_and(|url| url.origin == self.0);
+        is_own || is_public || config.allowed_origins.contains(&self.0)
+    }
+}
+
+/// Whose pages were refused: the operator is told of each once, for it may be their own address, misspelt.
+#[derive(Debug, Default)]
+pub struct ForeignOrigins(Mutex<HashSet<String>>);
+
+/// Anybody can send an origin.
+const MAX_ORIGINS: usize = 64;
+
+impl ForeignOrigins {
+    pub(super) fn warn_once(&self, Origin(origin): &Origin) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() < MAX_ORIGINS && told.insert(origin.clone()) {
+            warn!(
+                %origin,
+                "a page's socket was refused: its origin is not the address it asked for. If it is this server's own, a proxy \
+                 changes the Host header: set server.public_url; if it is another site's, server.allowed_origins"
+            );
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
     fn only_trusted_proxies_are_believed() {
         let [proxy, near, far, peer] = [1, 2, 3, 9].map(|n| IpAddr::from([10, 0, 0, n]));
+        let only = |addresses: &[IpAddr]| addresses.iter().map(|address| IpNet::from(*address)).collect::<Vec<_>>();
         let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-for", "10.0.0.3, 10.0.0.2".parse().expect("a value"));
-        assert_eq!(forwarded(&headers, peer, &[]), peer);
-        assert_eq!(forwarded(&headers, proxy, &[proxy]), near);
-        assert_eq!(forwarded(&headers, proxy, &[proxy, near]), far);
-        headers.insert("x-forwarded-for", "garbage".parse().expect("a value"));
-        assert_eq!(forwarded(&headers, proxy, &[proxy]), proxy);
+        let mut say = |value: &[u8]| {
+            headers.insert("x-forwarded-for", HeaderValue::from_bytes(value).expect("a value"));
+            headers.clone()
+        };
+        let two = say(b"10.0.0.3, 10.0.0.2");
+        assert_eq!(forwarded(&two, peer, &[]), peer);
+        assert_eq!(forwarded(&two, proxy, &only(&[proxy])), near);
+        assert_eq!(forwarded(&two, proxy, &only(&[proxy, near])), far);
+        assert_eq!(forwarded(&two, proxy, &["10.0.0.0/30".parse().expect("a network")]), far);
+        for (hop, address) in [
+            ("10.0.0.2:4711", "10.0.0.2"),
+            ("[2001:db8::7]:443", "2001:db8::7"),
+            ("[2001:db8::7]", "2001:db8::7"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("::ffff:10.0.0.2", "10.0.0.2"),
+        ] {
+            assert_eq!(forwarded(&say(hop.as_bytes()), proxy, &only(&[proxy])).to_string(), address, "{hop}");
+        }
+        // What cannot be read ends the chain there; what is nearer still counts.
+        assert_eq!(forwarded(&say(b"garbage"), proxy, &only(&[proxy])), proxy);
+        assert_eq!(forwarded(&say(b"10.0.0.3\xff, 10.0.0.2"), proxy, &only(&[proxy])), near);
     }
 
     #[test]
     fn a_foreign_origin_is_not_allowed() {
-        let config =
-            config::Server { allowed_origins: vec!["https://app.example".into()], ..config::Server::default() };
+        let config = config::Server {
+            public_url: Some("https://example.org/watch".parse().expect("an address")),
+            allowed_origins: vec!["https://app.example".into()],
+            ..config::Server::default()
+        };
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "watch.example:8080".parse().expect("a value"));
         let allowed = |origin: &str| Origin(origin.to_ascii_lowercase()).is_allowed(&headers, &config);
         assert!(allowed("http://watch.example:8080") && allowed("https://WATCH.example:8080"));
-        assert!(allowed("https://app.example"));
-        for bad in
-            ["http://watch.example", "https://evil.example", "null", "", "http://watch.example:8080.evil.example"]
-        {
+        assert!(allowed("https://app.example") && allowed("https://example.org"));
+        for bad in [
+            "http://watch.example",
+            "https://evil.example",
+            "null",
+            "",
+            "http://watch.example:8080.evil.example",
+            "http://example.org",
+        ] {
             assert!(!allowed(bad), "{bad}");
         }
     }

@@ -10,13 +10,14 @@ use serde::Serialize;
 use streamit_plugin_api::Rejection;
 use tracing::{error, warn};
 
-use crate::{lifecycle::LobbyError, live::LiveError, providers::ProviderError};
+use crate::{live::LiveError, lobby::LobbyError, providers::ProviderError};
 
 /// Every `code` there is. Clients may rely on them; the sentences beside them may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ErrorCode {
     NotFound,
+    RangeNotSatisfiable,
     RoomNotFound,
     ProviderNotFound,
     MethodNotAllowed,
@@ -28,7 +29,6 @@ pub(super) enum ErrorCode {
     ForeignOrigin,
     UpgradeRequired,
     RateLimited,
-    RoomFull,
     ProviderNotReady,
     ProviderFailed,
     Unavailable,
@@ -39,6 +39,7 @@ impl ErrorCode {
         use ErrorCode::*;
         match self {
             NotFound | RoomNotFound | ProviderNotFound => StatusCode::NOT_FOUND,
+            RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
             MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             InvalidRequest => StatusCode::BAD_REQUEST,
             InvalidMedia => StatusCode::UNPROCESSABLE_ENTITY,
@@ -47,7 +48,7 @@ impl ErrorCode {
             BadHostKey | ForeignOrigin => StatusCode::FORBIDDEN,
             UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            RoomFull | ProviderNotReady | Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ProviderNotReady | Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ProviderFailed => StatusCode::BAD_GATEWAY,
         }
     }
@@ -56,6 +57,7 @@ impl ErrorCode {
         use ErrorCode::*;
         match self {
             NotFound => "There is nothing at this address",
+            RangeNotSatisfiable => "There is no such part of the file",
             RoomNotFound => "There is no such room",
             ProviderNotFound => "There is no such provider",
             MethodNotAllowed => "This address does not take this method",
@@ -67,7 +69,6 @@ impl ErrorCode {
             ForeignOrigin => "This site may not connect here",
             UpgradeRequired => "This address speaks WebSocket",
             RateLimited => "Too many requests",
-            RoomFull => "The room is full",
             ProviderNotReady => "The provider is not ready",
             ProviderFailed => "The provider failed",
             Unavailable => "The server cannot do this right now",
@@ -97,8 +98,8 @@ impl Error {
         Error { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
-    pub(super) fn rate_limited(wait: Duration) -> Self {
-        let detail = format!("too many new rooms from this address; try again in {} s", wait.as_secs() + 1);
+    pub(super) fn rate_limited(what: &str, wait: Duration) -> Self {
+        let detail = format!("too many {what} from this address; try again in {} s", wait.as_secs() + 1);
         Error { retry_after: Some(wait), ..Error::new(ErrorCode::RateLimited, detail) }
     }
 
@@ -138,6 +139,12 @@ impl IntoResponse for Error {
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/problem+json"), (header::CACHE_CONTROL, "no-store")], body)
                 .into_response();
+        response.extensions_mut().insert(self.code);
+        if let ErrorCode::UpgradeRequired = self.code {
+            let headers = response.headers_mut();
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
         }
@@ -153,12 +160,16 @@ impl From<LobbyError> for Error {
                 error!(error = %cause, source = ?std::error::Error::source(&cause), "rooms cannot be read or written");
                 Error::new(ErrorCode::Unavailable, "rooms cannot be read or written right now; try again")
             }
-            LobbyError::Live(cause @ LiveError::Unavailable(_)) => {
-                warn!(error = %cause, "live state cannot be read or written");
-                Error::new(ErrorCode::Unavailable, "live rooms cannot be reached right now; try again")
-            }
-            LobbyError::Live(LiveError::UnknownRoom | LiveError::KeyReplaced) => {
+            LobbyError::Live(LiveError::UnknownRoom | LiveError::Closed) => {
                 Error::new(ErrorCode::RoomNotFound, "the room has just been closed")
+            }
+            LobbyError::Live(cause) => {
+                warn!(error = %cause, "live state cannot be read or written");
+                let words = match cause {
+                    LiveError::Unanswered => "live rooms did not answer in time; this may have been done all the same",
+                    _ => "live rooms cannot be reached right now; try again",
+                };
+                Error::new(ErrorCode::Unavailable, words)
             }
         }
     }
@@ -190,9 +201,17 @@ impl From<ProviderError> for Error {
                 Error::new(ErrorCode::ProviderNotReady, format!("the provider `{id}` is not ready; choose another"))
             }
             ProviderError::Rejected(rejection) => rejection.into(),
+            ProviderError::Resting { ref id, left, .. } => {
+                let detail = format!("the provider `{id}` is failing and left alone for a moment; try again");
+                Error { retry_after: Some(left), ..Error::new(ErrorCode::ProviderNotReady, detail) }
+            }
             // The plugin's own words are in the log; a viewer could do nothing with them.
             ProviderError::Failed { ref id, .. } => {
                 Error::new(ErrorCode::ProviderFailed, format!("the provider `{id}` failed to derive a URL"))
+            }
+            ProviderError::FailedBefore { ref id, left, .. } => {
+                let detail = format!("the provider `{id}` failed to derive a URL for this, and is not asked again yet");
+                Error { retry_after: Some(left), ..Error::new(ErrorCode::ProviderFailed, detail) }
             }
         }
     }

@@ -15,11 +15,14 @@ use streamit_plugin_api::{
 };
 
 use super::{
+    AppState,
     client::Json,
+    conditional::is_known,
     error::{Error, ErrorCode},
     rooms::playable,
 };
 use crate::{
+    config::{self, Config},
     providers::{self, Providers},
     rooms::Source,
 };
@@ -28,9 +31,7 @@ use crate::{
 #[derive(Serialize)]
 struct ProviderView<'a> {
     id: &'a str,
-    state: providers::State,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
+    state: providers::Status,
     #[serde(flatten)]
     described: Option<Described<'a>>,
 }
@@ -66,19 +67,23 @@ struct Resolved {
     embed_url: String,
 }
 
-pub(super) async fn list(State(providers): State<Providers>) -> Response {
+pub(super) async fn list(State(config): State<Arc<Config>>, State(providers): State<Providers>) -> Response {
     #[derive(Serialize)]
     struct ProviderList<'a> {
         providers: Vec<ProviderView<'a>>,
     }
     let providers = providers.list();
-    let list = ProviderList { providers: providers.values().map(|provider| view(provider)).collect() };
+    let list = ProviderList { providers: providers.values().map(|provider| view(&config.server, provider)).collect() };
     ([(header::CACHE_CONTROL, "no-cache")], JsonAnswer(list)).into_response()
 }
 
-pub(super) async fn show(State(providers): State<Providers>, Path(id): Path<String>) -> Result<Response, Error> {
+pub(super) async fn show(
+    State(config): State<Arc<Config>>,
+    State(providers): State<Providers>,
+    Path(id): Path<String>,
+) -> Result<Response, Error> {
     let provider = find(&providers, &id)?;
-    Ok(([(header::CACHE_CONTROL, "no-cache")], JsonAnswer(view(&provider))).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-cache")], JsonAnswer(view(&config.server, &provider))).into_response())
 }
 
 /// The bridge, for ever under its hash; under the bare address only for as long as it is checked.
@@ -93,7 +98,7 @@ pub(super) async fn bridge(
         return Err(Error::new(ErrorCode::ProviderNotReady, format!("the provider `{id}` has no readable library")));
     };
     let etag = format!("\"{}\"", description.bridge_hash);
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen == etag.as_str()) {
+    if is_known(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     let is_by_hash = uri.query().and_then(|query| query.strip_prefix("v=")) == Some(&description.bridge_hash);
@@ -107,15 +112,15 @@ pub(super) async fn bridge(
 }
 
 pub(super) async fn resolve(
-    State(providers): State<Providers>,
+    State(state): State<AppState>,
     Path(id): Path<String>,
     Json(identity): Json<Identity>,
 ) -> Result<impl IntoResponse, Error> {
-    find(&providers, &id)?;
+    find(&state.providers, &id)?;
     let Identity { media_type, external_id, season, episode } = identity;
     let source = Source { provider: id, media_type, external_id, season, episode };
-    let embed_url = playable(&providers, &source).await?;
-    Ok(JsonAnswer(Resolved { source: providers.describe(&source), embed_url }))
+    let embed_url = playable(&state, &source).await?;
+    Ok(JsonAnswer(Resolved { source: state.providers.describe(&source), embed_url }))
 }
 
 fn find(providers: &Providers, id: &str) -> Result<Arc<providers::Provider>, Error> {
@@ -123,9 +128,9 @@ fn find(providers: &Providers, id: &str) -> Result<Arc<providers::Provider>, Err
     providers.get(id).ok_or_else(|| Error::new(ErrorCode::ProviderNotFound, detail()))
 }
 
-fn view(provider: &providers::Provider) -> ProviderView<'_> {
-    let (state, reason) = provider.status();
-    let reason = Some(reason).filter(|reason| !reason.is_empty());
+fn view<'a>(server: &config::Server, provider: &'a providers::Provider) -> ProviderView<'a> {
+    // Why it is not ready may name files, pins and settings: that is for the operator.
+    let (state, _) = provider.status();
     let described = provider.description().map(|description| {
         let manifest = &description.manifest;
         // A page compares origins, so what comes from configuration is filled in here.
@@ -143,8 +148,13 @@ fn view(provider: &providers::Provider) -> ProviderView<'_> {
             external_id: &manifest.external_id,
             player,
             render_params: &manifest.render_params,
-            bridge_url: format!("/api/v1/providers/{}/bridge.js?v={}", provider.id, description.bridge_hash),
+            bridge_url: format!(
+                "{}/api/v1/providers/{}/bridge.js?v={}",
+                server.public_path(),
+                provider.id,
+                description.bridge_hash
+            ),
         }
     });
-    ProviderView { id: &provider.id, state, reason, described }
+    ProviderView { id: &provider.id, state, described }
 }

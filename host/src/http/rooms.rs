@@ -1,8 +1,10 @@
 //! Rooms over REST: created, listed, looked at, given another source, closed.
 
+use std::collections::HashMap;
+
 use axum::{
     Json as JsonAnswer,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::{StatusCode, header},
     response::IntoResponse,
 };
@@ -15,12 +17,12 @@ use super::{
     error::{Error, ErrorCode},
 };
 use crate::{
-    lifecycle::{Lobby, LobbyError},
-    live::{ListError, LiveRoom, Place, Snapshot},
+    live::{Listed, LiveError, LiveRoom, Snapshot},
+    lobby::{Lobby, LobbyError},
     playback::PlaybackState,
     protocol::{CloseReason, HostState, Presence},
     providers::{ProviderError, Providers},
-    rooms::{NewRoom, RoomCode, Source, Visibility},
+    rooms::{NewRoom, Room, RoomCode, Source, Visibility},
 };
 
 /// The database holds no longer id, and no provider has one.
@@ -46,7 +48,7 @@ fn unlisted() -> Visibility {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Page {
+pub(super) struct ListQuery {
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -106,40 +108,45 @@ pub(super) async fn create(
     Json(request): Json<CreateRoom>,
 ) -> Result<impl IntoResponse, Error> {
     let title = request.title.as_deref().map(checked_title).transpose()?.flatten();
-    playable(&state.providers, &request.source).await?;
+    playable(&state, &request.source).await?;
     // Only a room that would be made counts: somebody who mistypes an id is not punished for it.
-    state.creations.take(address, std::time::Instant::now()).map_err(Error::rate_limited)?;
+    let take = state.creations.take(address, std::time::Instant::now());
+    take.map_err(|wait| Error::rate_limited("new rooms", wait))?;
     let new = NewRoom { title, visibility: request.visibility, source: request.source };
     let (room, key) = state.lobby.create(new).await?;
-    let location = format!("/api/v1/rooms/{}", room.code());
-    let view = view(&state.lobby, &state.providers, &room).await?;
+    let location = format!("{}/api/v1/rooms/{}", state.config.server.public_path(), room.code());
+    let view = view(&state, &room.record(), newest(&room)?).await?;
     let created = Created { room: view, host_key: key.reveal().to_owned() };
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], no_store(created)))
 }
 
-pub(super) async fn list(State(state): State<AppState>, Query(page): Query<Page>) -> Result<impl IntoResponse, Error> {
+pub(super) async fn list(
+    State(state): State<AppState>,
+    page: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<impl IntoResponse, Error> {
+    let Query(page) = page.map_err(|error| Error::new(ErrorCode::InvalidRequest, error.body_text()))?;
     let limit = page.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
-    let place = page.cursor.as_deref().map(read_cursor).transpose()?;
-    let live = &state.lobby.live;
-    let listed = live.list(place, limit).await.map_err(|error| match error {
-        ListError::Expired => Error::new(ErrorCode::InvalidRequest, "cursor: this list is too old; begin anew"),
-        ListError::Live(error) => LobbyError::from(error).into(),
-    })?;
-    let mut rooms = Vec::with_capacity(listed.rooms.len());
-    for code in listed.rooms {
-        // A room may be closed, or lose its host, between the list and here: then it is simply not there.
-        if let (Ok(room), Ok(current)) = (state.lobby.enter(code).await, live.read(code).await)
-            && current.snapshot.presence.host == HostState::Connected
-        {
-            rooms.push(ListedRoom { card: card(&state.providers, &room), presence: current.snapshot.presence });
-        }
-    }
-    Ok(no_store(RoomList { rooms, next_cursor: listed.next.as_ref().map(write_cursor) }))
+    let after = page.cursor.as_deref().map(read_cursor).transpose()?;
+    let Lobby { live, rooms } = &state.lobby;
+    // One more says whether there is another page.
+    let mut listed = live.list(after, limit + 1).await.map_err(LobbyError::from)?;
+    let has_more = listed.len() > limit;
+    listed.truncate(limit);
+    let codes: Vec<_> = listed.iter().map(|listed| listed.code).collect();
+    let records = rooms.find_all(&codes).await.map_err(LobbyError::from)?;
+    let records: HashMap<_, _> = records.into_iter().map(|record| (record.code, record)).collect();
+    let next_cursor = listed.last().filter(|_| has_more).copied().map(write_cursor);
+    // A room that was closed between the one read and the other is simply not there.
+    let rooms = listed.into_iter().filter_map(|Listed { viewers, code }| {
+        let presence = Presence { viewers, host: HostState::Connected, host_away_until_ms: None };
+        Some(ListedRoom { card: card(&state.providers, records.get(&code)?), presence })
+    });
+    Ok(no_store(RoomList { rooms: rooms.collect(), next_cursor }))
 }
 
 pub(super) async fn show(State(state): State<AppState>, Code(code): Code) -> Result<impl IntoResponse, Error> {
-    let room = state.lobby.enter(code).await?;
-    Ok(no_store(view(&state.lobby, &state.providers, &room).await?))
+    let (record, snapshot) = state.lobby.look(code).await?;
+    Ok(no_store(view(&state, &record, snapshot).await?))
 }
 
 pub(super) async fn set_source(
@@ -150,9 +157,9 @@ pub(super) async fn set_source(
 ) -> Result<impl IntoResponse, Error> {
     let room = state.lobby.enter(code).await?;
     check_key(&room, &key)?;
-    playable(&state.providers, &source).await?;
+    playable(&state, &source).await?;
     let room = state.lobby.set_source(code, &source).await?;
-    Ok(no_store(view(&state.lobby, &state.providers, &room).await?))
+    Ok(no_store(view(&state, &room.record(), newest(&room)?).await?))
 }
 
 pub(super) async fn close(
@@ -167,7 +174,7 @@ pub(super) async fn close(
 }
 
 /// Whether a provider has a URL for it: then, and only then, a room may play it.
-pub(super) async fn playable(providers: &Providers, source: &Source) -> Result<String, Error> {
+pub(super) async fn playable(state: &AppState, source: &Source) -> Result<String, Error> {
     if source.external_id.len() > MAX_ID_BYTES {
         return Err(Error::field("external_id", "range", format!("an id has at most {MAX_ID_BYTES} bytes")));
     }
@@ -177,7 +184,14 @@ pub(super) async fn playable(providers: &Providers, source: &Source) -> Result<S
     if source.external_id.chars().any(char::is_control) {
         return Err(Error::field("external_id", "format", "an id has no control characters"));
     }
-    Ok(providers.embed_url(&source.provider, &source.media()).await?.to_string())
+    Ok(embed_url(state, source).await?)
+}
+
+/// A provider's URL as browsers need it. A path on this server is one below its public address: providers know nothing of that.
+async fn embed_url(state: &AppState, source: &Source) -> Result<String, ProviderError> {
+    let url = state.providers.embed_url(&source.provider, &source.media()).await?;
+    let public_path = if url.starts_with('/') { state.config.server.public_path() } else { "" };
+    Ok(format!("{public_path}{url}"))
 }
 
 fn check_key(room: &LiveRoom, key: &str) -> Result<(), Error> {
@@ -199,8 +213,7 @@ fn checked_title(title: &str) -> Result<Option<String>, Error> {
     Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()))
 }
 
-fn card(providers: &Providers, room: &LiveRoom) -> RoomCard {
-    let record = room.record();
+fn card(providers: &Providers, record: &Room) -> RoomCard {
     RoomCard {
         code: record.code,
         title: record.title.clone(),
@@ -210,21 +223,19 @@ fn card(providers: &Providers, room: &LiveRoom) -> RoomCard {
     }
 }
 
-async fn view(lobby: &Lobby, providers: &Providers, room: &LiveRoom) -> Result<RoomView, Error> {
-    let record = room.record();
-    let (embed_url, source_error) = match providers.embed_url(&record.source.provider, &record.source.media()).await {
-        Ok(url) => (Some(url.to_string()), None),
+/// What a room that has just been opened here is like.
+fn newest(room: &LiveRoom) -> Result<Snapshot, Error> {
+    room.snapshot().ok_or_else(|| LobbyError::Live(LiveError::Closed).into())
+}
+
+async fn view(state: &AppState, record: &Room, snapshot: Snapshot) -> Result<RoomView, Error> {
+    let (embed_url, source_error) = match embed_url(state, &record.source).await {
+        Ok(url) => (Some(url), None),
         Err(error) => (None, Some(source_error(&error))),
-    };
-    let snapshot = match (lobby.live.read(record.code).await, room.snapshot()) {
-        (Ok(current), _) => current.snapshot,
-        // Away, or emptied and not yet mended: what this node saw last is still true.
-        (Err(_), Some(seen)) => seen,
-        (Err(error), _) => return Err(LobbyError::from(error).into()),
     };
     let Snapshot { version, playback, presence } = snapshot;
     Ok(RoomView {
-        card: card(providers, room),
+        card: card(&state.providers, record),
         embed_url,
         source_error,
         playback: PlaybackView { state: playback, version },
@@ -235,11 +246,13 @@ async fn view(lobby: &Lobby, providers: &Providers, room: &LiveRoom) -> Result<R
 /// Why the room's video cannot be shown, for its members: no path, no word of the plugin's.
 fn source_error(error: &ProviderError) -> String {
     match error {
-        ProviderError::Unknown(id) | ProviderError::NotReady { id, .. } => {
+        ProviderError::Unknown(id) | ProviderError::NotReady { id, .. } | ProviderError::Resting { id, .. } => {
             format!("the provider `{id}` is not ready on this server; the room goes on when it is back")
         }
         ProviderError::Rejected(rejection) => rejection.to_string(),
-        ProviderError::Failed { id, .. } => format!("the provider `{id}` failed; try again"),
+        ProviderError::Failed { id, .. } | ProviderError::FailedBefore { id, .. } => {
+            format!("the provider `{id}` failed; try again")
+        }
     }
 }
 
@@ -247,15 +260,14 @@ fn no_store<T: Serialize>(body: T) -> impl IntoResponse {
     ([(header::CACHE_CONTROL, "no-store")], JsonAnswer(body))
 }
 
-fn write_cursor(Place { id, offset }: &Place) -> String {
-    format!("{id}.{offset}")
+fn write_cursor(Listed { viewers, code }: Listed) -> String {
+    format!("{viewers}.{code}")
 }
 
-fn read_cursor(cursor: &str) -> Result<Place, Error> {
+fn read_cursor(cursor: &str) -> Result<Listed, Error> {
     let read = || {
-        let (id, offset) = cursor.split_once('.')?;
-        let is_id = id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
-        Some(Place { id: is_id.then(|| id.to_owned())?, offset: offset.parse().ok()? })
+        let (viewers, code) = cursor.split_once('.')?;
+        Some(Listed { viewers: viewers.parse().ok()?, code: code.parse().ok()? })
     };
     read().ok_or_else(|| Error::new(ErrorCode::InvalidRequest, "cursor: use the next_cursor of an earlier answer"))
 }
@@ -266,9 +278,9 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_back() {
-        let place = Place { id: "0123456789abcdef".into(), offset: 40 };
-        assert_eq!(read_cursor(&write_cursor(&place)).ok(), Some(place));
-        for bad in ["garbage", "", ".", "x.1", "0123456789abcdef.", "0123456789abcdef.-1", "0123456789abcde*.1"] {
+        let listed = Listed { viewers: 40, code: "K7QM2X".parse().expect("a code") };
+        assert_eq!(read_cursor(&write_cursor(listed)).ok(), Some(listed));
+        for bad in ["garbage", "", ".", "1.", "x.K7QM2X", "-1.K7QM2X", "1.K7QM2", "1.K7QM2X.2"] {
             assert!(read_cursor(bad).is_err(), "{bad}");
         }
     }

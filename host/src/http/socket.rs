@@ -1,36 +1,40 @@
 //! The upgrade to a WebSocket: the last place where the answer can be an HTTP status.
 
-use std::sync::Arc;
+use std::time::Instant;
 
 use axum::{
-    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::HeaderMap,
-    response::Response,
+    extract::{FromRequestParts, State, WebSocketUpgrade},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
 };
-use tracing::{Instrument, info_span};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tracing::{Instrument, debug, debug_span};
+use tungstenite::handshake::derive_accept_key;
 
 use super::{
-    client::{Code, Origin},
+    AppState,
+    client::{Address, Code, Origin},
     error::{Error, ErrorCode},
 };
-use crate::{config::Config, lifecycle::Lobby, session::Sessions};
+use crate::{line::Line, server::Held, telemetry};
 
-/// What a socket reads at once. The default of 128 KiB is kept, and filled with zeros at each read, for every viewer.
-const READ_BUFFER_BYTES: usize = 1024;
-
-/// A client that takes nothing in may leave this much behind before its socket is given up.
-const MAX_WRITE_BUFFER_BYTES: usize = 64 * 1024;
+/// An upgrade that is asked for as it should be.
+pub(super) struct Upgrade {
+    accept: HeaderValue,
+    upgraded: OnUpgrade,
+}
 
 pub(super) async fn upgrade(
-    State(config): State<Arc<Config>>,
-    State(lobby): State<Lobby>,
-    State(sessions): State<Sessions>,
+    State(AppState { config, lobby, sessions, guesses, foreign, .. }): State<AppState>,
+    Address(address): Address,
     Code(code): Code,
     origin: Option<Origin>,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: Result<Upgrade, Error>,
 ) -> Result<Response, Error> {
-    if origin.is_some_and(|origin| !origin.is_allowed(&headers, &config.server)) {
+    if let Some(origin) = origin.filter(|origin| !origin.is_allowed(&headers, &config.server)) {
+        foreign.warn_once(&origin);
         let detail = "this page's origin is not this server's; the operator can allow it in server.allowed_origins";
         return Err(Error::new(ErrorCode::ForeignOrigin, detail));
     }
@@ -38,19 +42,54 @@ pub(super) async fn upgrade(
         return Err(Error::new(ErrorCode::Unavailable, "this node has lost its live store; another one may have it"));
     }
     let room = lobby.enter(code).await?;
-    let upgrade = upgrade.map_err(|rejection| Error::new(ErrorCode::UpgradeRequired, rejection.body_text()))?;
-    if room.members_here() >= config.rooms.max_viewers {
-        let detail = format!("it has its {} viewers", config.rooms.max_viewers);
-        return Err(Error::new(ErrorCode::RoomFull, detail));
-    }
-    let message_bytes = usize::try_from(config.limits.message_bytes).unwrap_or(usize::MAX);
+    let Upgrade { accept, upgraded } = upgrade?;
+    // Whether there is a place is known when the client has said who it is: a host always has one.
+    let wrong_key = move || {
+        let _ = guesses.take(address, Instant::now());
+    };
+    // At the usual level there is none: what a subscriber keeps of a span it would keep for every viewer.
+    let span = debug_span!("ws.session", room = %telemetry::alias(code));
     let tracker = sessions.tracker.clone();
-    let span = info_span!("ws.session", room.code = %code);
-    Ok(upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
-        .max_message_size(message_bytes)
-        .max_frame_size(message_bytes)
-        .on_upgrade(move |socket| tracker.track_future(sessions.run(socket, room).instrument(span))))
+    tracker.clone().spawn(async move {
+        match upgraded.await {
+            // A task of its own, so that nothing is kept of what the upgrade took.
+            Ok(upgraded) => {
+                let (line, first) = open(upgraded);
+                tracker.spawn(sessions.run(line, first, room, wrong_key).instrument(span));
+            }
+            Err(error) => debug!(%error, "a connection ended before it became a socket"),
+        }
+    });
+    let headers = [
+        (header::CONNECTION, HeaderValue::from_static("upgrade")),
+        (header::UPGRADE, HeaderValue::from_static("websocket")),
+        (header::SEC_WEBSOCKET_ACCEPT, accept),
+    ];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+/// Takes the stream out of HTTP, whose buffers would stay with it, and what has been read of it already.
+fn open(upgraded: Upgraded) -> (Line, Vec<u8>) {
+    match upgraded.downcast::<TokioIo<Held>>() {
+        Ok(parts) => (Line::over_tcp(parts.io.into_inner()), parts.read_buf.to_vec()),
+        Err(upgraded) => (Line::over(TokioIo::new(upgraded)), Vec::new()),
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let upgraded = parts.extensions.get::<OnUpgrade>().cloned();
+        // It looks at every header, and takes the upgrade out.
+        let looked_at = WebSocketUpgrade::from_request_parts(parts, state).await;
+        let refused = |detail: String| Error::new(ErrorCode::UpgradeRequired, detail);
+        let _ = looked_at.map_err(|rejection| refused(rejection.body_text()))?;
+        let key = parts.headers.get(header::SEC_WEBSOCKET_KEY);
+        let (Some(upgraded), Some(key)) = (upgraded, key) else {
+            return Err(refused("this connection cannot be upgraded".into()));
+        };
+        let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes())).expect("base64 is plain");
+        Ok(Upgrade { accept, upgraded })
+    }
 }

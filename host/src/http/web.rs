@@ -1,16 +1,24 @@
 //! The built-in client: pages and modules from `host/web`, inside the binary, and the headers that fence them in.
 
-use std::{collections::HashMap, fmt::Write, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Redirect, Response},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
-use super::error::{self, Error};
-use crate::{providers::Providers, rooms::hex};
+use super::{
+    conditional::is_known,
+    error::{self, Error},
+};
+use crate::{config::Config, providers::Providers, rooms::hex};
 
 struct Asset {
     content_type: &'static str,
@@ -30,7 +38,6 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 static ASSETS: LazyLock<HashMap<&'static str, Asset>> = assets! { "../../web/" {
     "home.html": HTML,
     "room.html": HTML,
-    "not-found.html": HTML,
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "api.js": SCRIPT,
@@ -64,6 +71,15 @@ static CONTRACTS: LazyLock<HashMap<&'static str, Asset>> = assets! { "../../api/
     "asyncapi.json": "application/json",
 }};
 
+/// The room page's import map, as its policy names it: the one script that cannot be a file. Bridges import
+/// `/bridge/v1.js`, and the page knows where that is.
+static IMPORTS: LazyLock<String> = LazyLock::new(|| {
+    let page = include_str!("../../web/room.html");
+    let map = page.split_once("<script type=\"importmap\">").and_then(|(_, rest)| rest.split_once("</script>"));
+    let (map, _) = map.expect("the page has an import map");
+    format!("'sha256-{}'", STANDARD.encode(Sha256::digest(map)))
+});
+
 impl Asset {
     fn new(content_type: &'static str, body: &'static [u8]) -> Self {
         let etag = format!("\"{}\"", hex(&Sha256::digest(body)[..16]));
@@ -72,7 +88,7 @@ impl Asset {
 
     /// The file, or "unchanged": a page is asked for at each visit and sent only after an upgrade.
     fn answer(&self, headers: &HeaderMap) -> Response {
-        let fresh = headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen == self.etag.as_str());
+        let fresh = is_known(headers, &self.etag);
         let head = [(header::ETAG, self.etag.as_str()), (header::CACHE_CONTROL, "no-cache")];
         if fresh {
             return (StatusCode::NOT_MODIFIED, head).into_response();
@@ -90,14 +106,19 @@ pub(super) async fn room(State(providers): State<Providers>, headers: HeaderMap)
 }
 
 /// The address of a room with something after it: people type, and programs that share links add, a slash.
-pub(super) async fn room_slash(Path(code): Path<String>) -> Redirect {
+pub(super) async fn room_slash(State(config): State<Arc<Config>>, Path(code): Path<String>) -> Redirect {
     // Only what cannot lead anywhere else is put into an address.
     let code: String = code.chars().filter(char::is_ascii_alphanumeric).collect();
-    Redirect::permanent(&format!("/r/{code}"))
+    Redirect::permanent(&format!("{}/r/{code}", config.server.public_path()))
 }
 
 /// A person who mistyped an address gets a page, a program the error it can read.
-pub(super) async fn not_found(method: Method, headers: HeaderMap, uri: Uri) -> Response {
+pub(super) async fn not_found(
+    State(config): State<Arc<Config>>,
+    method: Method,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let is_for_programs = uri.path().starts_with("/api/") || uri.path().starts_with("/ws/");
     if method != Method::GET || is_for_programs || !accepts.contains("text/html") {
@@ -105,7 +126,9 @@ pub(super) async fn not_found(method: Method, headers: HeaderMap, uri: Uri) -> R
     }
     let policy = (header::CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'self'; base-uri 'none'");
     let head = [policy, (header::CONTENT_TYPE, HTML), (header::CACHE_CONTROL, "no-store")];
-    (StatusCode::NOT_FOUND, head, ASSETS["not-found.html"].body).into_response()
+    // This page may be at any depth, so it cannot name its files relative to itself as the others do.
+    let page = include_str!("../../web/not-found.html").replace("{root}", &format!("{}/", config.server.public_path()));
+    (StatusCode::NOT_FOUND, head, page).into_response()
 }
 
 pub(super) async fn asset(Path(file): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Error> {
@@ -142,10 +165,11 @@ fn page(name: &str, providers: &Providers, headers: &HeaderMap) -> Response {
         write!(players, " {source}").expect("a String takes everything");
     }
     let policy = format!(
-        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+        "default-src 'self'; script-src 'self' {imports}; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
          frame-src{}; media-src 'self' blob:{players}; object-src 'none'; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'self'",
         if players.is_empty() { " 'none'" } else { &players },
+        imports = *IMPORTS,
     );
     let mut response = ASSETS[name].answer(headers);
     let policy = HeaderValue::from_str(&policy).expect("origins are ASCII");

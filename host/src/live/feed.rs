@@ -1,9 +1,16 @@
 //! Feeds: how a room's newest frame reaches every socket. The newest wins; nothing queues, so a slow reader skips.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use axum::extract::ws::Utf8Bytes;
+use axum::{body::Bytes, extract::ws::Utf8Bytes};
 use tokio::sync::watch;
+use tungstenite::protocol::frame::{
+    Frame as WireFrame,
+    coding::{Data, OpCode},
+};
+
+use super::audience::{Audience, Seat};
+use crate::{line::Line, telemetry::Metrics};
 
 /// One message for everyone in a room, encoded once: a STATE, or the CLOSED that ends the room.
 #[derive(Clone, Debug)]
@@ -20,42 +27,66 @@ pub struct Frame {
 #[derive(Clone, Debug)]
 pub struct Shown {
     pub frame: Frame,
+    /// The same as it goes over every line: a WebSocket frame with its header.
+    pub wire: Bytes,
     /// How many came before it: a reader who finds a gap has skipped some.
     pub number: u64,
     /// When it was shown first.
     pub at: Instant,
 }
 
+impl Shown {
+    fn new(frame: Frame, number: u64) -> Shown {
+        let text = Bytes::from(frame.text.clone());
+        let mut wire = Vec::with_capacity(text.len() + 10);
+        WireFrame::message(text, OpCode::Data(Data::Text), true).format(&mut wire).expect("a Vec takes everything");
+        Shown { frame, wire: wire.into(), number, at: Instant::now() }
+    }
+}
+
 /// A room's newest frame and whoever waits for the next.
 #[derive(Debug)]
-pub(super) struct Feed(watch::Sender<Shown>);
+pub(super) struct Feed {
+    newest: watch::Sender<Shown>,
+    audience: Audience,
+}
 
 impl Feed {
     pub(super) fn new(frame: Frame) -> Self {
-        Feed(watch::Sender::new(Shown { frame, number: 0, at: Instant::now() }))
+        Feed { newest: watch::Sender::new(Shown::new(frame, 0)), audience: Audience::default() }
     }
 
     /// Shows `frame` to everyone, unless it is older than what they have: two writers may arrive in either order.
     pub(super) fn publish(&self, frame: Frame) -> bool {
-        self.0.send_if_modified(|shown| {
+        self.newest.send_if_modified(|shown| {
             let is_newer = frame.version > shown.frame.version && !shown.frame.is_last;
             if is_newer {
-                *shown = Shown { frame, number: shown.number + 1, at: Instant::now() };
+                *shown = Shown::new(frame, shown.number + 1);
             }
             is_newer
         })
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.0.borrow().frame.is_last
+        self.newest.borrow().frame.is_last
     }
 
     pub(super) fn newest(&self) -> Frame {
-        self.0.borrow().frame.clone()
+        self.newest.borrow().frame.clone()
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Shown> {
-        self.0.subscribe()
+        self.newest.subscribe()
+    }
+
+    #[cfg(test)]
+    pub(super) fn audience(&self) -> &Audience {
+        &self.audience
+    }
+
+    /// From now on `line` gets every frame that is shown, as long as it takes them.
+    pub(super) fn seat(&self, line: Arc<Line>, metrics: &Arc<Metrics>) -> Seat {
+        self.audience.seat(line, self.subscribe(), metrics)
     }
 }
 

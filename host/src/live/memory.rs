@@ -3,12 +3,13 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, HashMap},
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use axum::extract::ws::Utf8Bytes;
 
-use super::{Applied, Clock, Counts, Current, Frame, LIST_KEPT, LIST_LENGTH, LiveError, Snapshot};
+use super::{Applied, Clock, Counts, Current, Expiry, Frame, Listed, LiveError, Snapshot};
 use crate::{
     playback::{self, Order},
     protocol::{self, HostState, Presence},
@@ -16,11 +17,14 @@ use crate::{
     timeline::{Outcome, Seen, Timeline},
 };
 
+/// A closed room of which the database knows is remembered for so long: longer than any request takes.
+const CLOSED_REMEMBERED_MS: i64 = 60_000;
+
 pub(super) struct Memory {
-    rooms: RwLock<HashMap<RoomCode, Arc<Mutex<State>>>>,
+    rooms: RwLock<HashMap<RoomCode, Arc<Mutex<Kept>>>>,
     index: Mutex<Index>,
-    /// Lists whose pages are being turned, and until when they are kept.
-    lists: Mutex<HashMap<String, (i64, Vec<RoomCode>)>>,
+    /// The last frames of rooms that are closed, by the moment they were, until the database knows as well.
+    closed: Mutex<HashMap<RoomCode, (i64, Frame)>>,
     /// How long a room outlives its host.
     host_grace_ms: i64,
     clock: Clock,
@@ -29,22 +33,23 @@ pub(super) struct Memory {
 /// What must be found without looking at every room.
 #[derive(Default)]
 struct Index {
-    /// Rooms without a host, by the moment they close.
-    expiring: BTreeSet<(i64, RoomCode)>,
+    /// Rooms without a host, by the moment they close, and closed ones of which the database does not know yet.
+    due: BTreeSet<(i64, RoomCode)>,
     /// Public rooms whose host is connected, most viewers first.
     listed: BTreeSet<(Reverse<u64>, RoomCode)>,
 }
 
-struct State {
+struct Kept {
     code: RoomCode,
     room_json: String,
     revision: i64,
-    key_generation: i64,
     visibility: Visibility,
     timeline: Timeline,
     counts: Counts,
     /// When the room closes; `None` while a host is connected.
     away_until_ms: Option<i64>,
+    /// It has been taken away; whoever still holds it does nothing with it.
+    is_over: bool,
     /// The newest frame; its version is the room's.
     frame: Frame,
 }
@@ -56,7 +61,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Memory {
     pub(super) fn new(host_grace_ms: i64, clock: Clock) -> Self {
-        Memory { rooms: RwLock::default(), index: Mutex::default(), lists: Mutex::default(), host_grace_ms, clock }
+        Memory { rooms: RwLock::default(), index: Mutex::default(), closed: Mutex::default(), host_grace_ms, clock }
     }
 
     pub(super) fn now_ms(&self) -> i64 {
@@ -65,15 +70,24 @@ impl Memory {
 
     /// Seeds a room, or takes over a newer stored half: a new source starts at 0, paused. `seen` is what somebody last
     /// saw of that half.
-    pub(super) fn open(&self, room: &Room, seen: Option<&Seen>) -> Frame {
+    pub(super) fn open(&self, room: &Room, seen: Option<&Seen>) -> Result<Frame, LiveError> {
         let now_ms = self.now_ms();
         let existing = self.rooms.read().unwrap_or_else(PoisonError::into_inner).get(&room.code).cloned();
-        let state = existing.unwrap_or_else(|| {
-            let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
-            let seed = || Arc::new(Mutex::new(State::seed(room, seen, now_ms, now_ms + self.host_grace_ms)));
-            rooms.entry(room.code).or_insert_with(seed).clone()
-        });
+        let state = match existing {
+            Some(state) => state,
+            None => {
+                let mut rooms = self.rooms.write().unwrap_or_else(PoisonError::into_inner);
+                if lock(&self.closed).contains_key(&room.code) {
+                    return Err(LiveError::Closed);
+                }
+                let seed = || Arc::new(Mutex::new(Kept::seed(room, seen, now_ms, now_ms + self.host_grace_ms)));
+                rooms.entry(room.code).or_insert_with(seed).clone()
+            }
+        };
         let mut state = lock(&state);
+        if state.is_over {
+            return Err(LiveError::Closed);
+        }
         if room.revision > state.revision {
             state.room_json = protocol::room_json(room.title.as_deref(), &room.source);
             state.revision = room.revision;
@@ -83,154 +97,186 @@ impl Memory {
         } else if let Some(seen) = seen {
             state.recall(room.revision, seen, now_ms);
         }
-        state.key_generation = state.key_generation.max(room.key_generation);
         if let Some(until_ms) = state.away_until_ms {
-            lock(&self.index).expiring.insert((until_ms, state.code));
+            lock(&self.index).due.insert((until_ms, state.code));
         }
-        state.frame.clone()
+        Ok(state.frame.clone())
     }
 
     /// Offers what somebody last saw of a room to one that is here already.
     pub(super) fn offer(&self, room: &Room, seen: &Seen) -> Result<Frame, LiveError> {
-        let state = self.state(room.code)?;
-        let mut state = lock(&state);
-        state.recall(room.revision, seen, self.now_ms());
-        Ok(state.frame.clone())
+        self.with(room.code, |state| {
+            state.recall(room.revision, seen, self.now_ms());
+            state.frame.clone()
+        })
     }
 
     /// Carries out a host's order.
-    pub(super) fn apply(&self, code: RoomCode, key_generation: i64, order: &Order) -> Result<Applied, LiveError> {
-        let state = self.state(code)?;
-        let mut state = lock(&state);
-        if key_generation < state.key_generation {
-            return Err(LiveError::KeyReplaced);
-        }
-        let now_ms = self.now_ms();
-        let version = state.next_version(now_ms);
-        match state.timeline.apply(order, version, now_ms) {
-            Outcome::Changed(timeline) => {
-                state.timeline = timeline;
-                state.renew(version);
-                Ok(Applied::Changed(state.frame.clone()))
+    pub(super) fn apply(&self, code: RoomCode, order: &Order) -> Result<Applied, LiveError> {
+        self.with(code, |state| {
+            let now_ms = self.now_ms();
+            let version = state.next_version(now_ms);
+            match state.timeline.apply(order, version, now_ms) {
+                Outcome::Changed(timeline) => {
+                    state.timeline = timeline;
+                    state.renew(version);
+                    Applied::Changed(state.frame.clone())
+                }
+                Outcome::Nothing => Applied::Nothing,
+                Outcome::Stale => Applied::Stale,
             }
-            Outcome::Nothing => Ok(Applied::Nothing),
-            Outcome::Stale => Ok(Applied::Stale),
-        }
+        })
     }
 
     /// Takes over how many are here; the room's frame changes only if what people see does.
     pub(super) fn presence(&self, code: RoomCode, counts: Counts) -> Result<Frame, LiveError> {
-        let state = self.state(code)?;
-        let mut state = lock(&state);
-        let now_ms = self.now_ms();
-        let before = state.presence();
-        let was_listed = state.listing();
-        let was_expiring = state.away_until_ms;
-        state.counts = counts;
-        state.away_until_ms = match counts.hosts {
-            0 => was_expiring.or(Some(now_ms + self.host_grace_ms)),
-            _ => None,
-        };
-        if state.presence() != before {
-            let version = state.next_version(now_ms);
-            state.renew(version);
-            let mut index = lock(&self.index);
-            if let Some(entry) = was_listed {
-                index.listed.remove(&entry);
-            }
-            if let Some(entry) = state.listing() {
-                index.listed.insert(entry);
-            }
-            if was_expiring != state.away_until_ms {
-                if let Some(until_ms) = was_expiring {
-                    index.expiring.remove(&(until_ms, code));
+        let told = self.with(code, |state| {
+            let now_ms = self.now_ms();
+            let before = state.presence();
+            let was_listed = state.listing();
+            let was_expiring = state.away_until_ms;
+            state.counts = counts;
+            state.away_until_ms = match counts.hosts {
+                0 => was_expiring.or(Some(now_ms + self.host_grace_ms)),
+                _ => None,
+            };
+            if state.presence() != before {
+                let version = state.next_version(now_ms);
+                state.renew(version);
+                let mut index = lock(&self.index);
+                if let Some(entry) = was_listed {
+                    index.listed.remove(&entry);
                 }
-                if let Some(until_ms) = state.away_until_ms {
-                    index.expiring.insert((until_ms, code));
+                if let Some(entry) = state.listing() {
+                    index.listed.insert(entry);
+                }
+                if was_expiring != state.away_until_ms {
+                    if let Some(until_ms) = was_expiring {
+                        index.due.remove(&(until_ms, code));
+                    }
+                    if let Some(until_ms) = state.away_until_ms {
+                        index.due.insert((until_ms, code));
+                    }
                 }
             }
-        }
-        Ok(state.frame.clone())
+            state.frame.clone()
+        });
+        // Whoever is told of is told that the room is over.
+        told.or_else(|error| self.last_frame(code).ok_or(error))
     }
 
     pub(super) fn read(&self, code: RoomCode) -> Result<Current, LiveError> {
-        let state = self.state(code)?;
-        let state = lock(&state);
-        let (version, playback) = (state.frame.version, state.timeline.playback);
-        let snapshot = Snapshot { version, playback, presence: state.presence() };
-        Ok(Current { snapshot, frame: state.frame.clone() })
+        self.with(code, |state| {
+            let (version, playback) = (state.frame.version, state.timeline.playback);
+            let snapshot = Snapshot { version, playback, presence: state.presence() };
+            Current { snapshot, frame: state.frame.clone() }
+        })
     }
 
-    /// Forgets a room, and answers its last frame, which says `text`.
-    pub(super) fn close(&self, code: RoomCode, text: &Utf8Bytes) -> Option<Frame> {
-        let removed = self.rooms.write().unwrap_or_else(PoisonError::into_inner).remove(&code)?;
-        let state = lock(&removed);
-        let mut index = lock(&self.index);
-        if let Some(entry) = state.listing() {
-            index.listed.remove(&entry);
+    /// Closes a room for good; answers its last frame, which says `text`.
+    pub(super) fn close(&self, code: RoomCode, text: &Utf8Bytes) -> Frame {
+        if let Some(last) = self.last_frame(code) {
+            return last;
         }
-        if let Some(until_ms) = state.away_until_ms {
-            index.expiring.remove(&(until_ms, code));
-        }
-        let version = state.next_version(self.now_ms());
-        Some(Frame { version, revision: state.revision, text: text.clone(), is_last: true })
+        self.with(code, |state| self.end(state, text)).unwrap_or_else(|_| {
+            let now_ms = self.now_ms();
+            let last = Frame { version: now_ms, revision: 0, text: text.clone(), is_last: true };
+            self.keep_last(code, now_ms, last)
+        })
     }
 
-    /// Takes the rooms whose time is over; each is given out once.
-    pub(super) fn claim_expired(&self) -> Vec<RoomCode> {
-        let now_ms = self.now_ms();
-        let mut index = lock(&self.index);
-        let mut claimed = Vec::new();
-        while let Some(&(until_ms, code)) = index.expiring.first()
-            && until_ms <= now_ms
+    /// Closes a room if its time is over, by one decision.
+    pub(super) fn expire(&self, code: RoomCode, text: &Utf8Bytes) -> Expiry {
+        let decided = self.with(code, |state| match state.away_until_ms {
+            Some(until_ms) if until_ms <= self.now_ms() => Expiry::Closed(self.end(state, text)),
+            _ => Expiry::Later,
+        });
+        decided.unwrap_or_else(|_| Expiry::Closed(self.close(code, text)))
+    }
+
+    /// Takes the room away, whose lock the caller holds: whoever waits for it finds the last frame.
+    fn end(&self, state: &mut Kept, text: &Utf8Bytes) -> Frame {
+        state.is_over = true;
         {
-            index.expiring.pop_first();
-            claimed.push(code);
+            let mut index = lock(&self.index);
+            if let Some(entry) = state.listing() {
+                index.listed.remove(&entry);
+            }
+            if let Some(until_ms) = state.away_until_ms {
+                index.due.remove(&(until_ms, state.code));
+            }
         }
-        claimed
-    }
-
-    /// Gives a claimed room back, to be claimed again after `delay_ms`.
-    pub(super) fn return_expired(&self, code: RoomCode, delay_ms: i64) {
-        lock(&self.index).expiring.insert((self.now_ms() + delay_ms, code));
-    }
-
-    /// Public rooms whose host is connected, most viewers first.
-    pub(super) fn listed(&self) -> Vec<RoomCode> {
-        lock(&self.index).listed.iter().take(LIST_LENGTH).map(|&(_, code)| code).collect()
-    }
-
-    /// Keeps a list for those who turn its pages.
-    pub(super) fn keep_list(&self, id: &str, list: &[RoomCode]) {
         let now_ms = self.now_ms();
-        let mut lists = lock(&self.lists);
-        lists.retain(|_, (until_ms, _)| *until_ms > now_ms);
-        let until_ms = now_ms + i64::try_from(LIST_KEPT.as_millis()).unwrap_or_default();
-        lists.insert(id.to_owned(), (until_ms, list.to_owned()));
+        let (version, revision) = (state.next_version(now_ms), state.revision);
+        let last = self.keep_last(state.code, now_ms, Frame { version, revision, text: text.clone(), is_last: true });
+        self.rooms.write().unwrap_or_else(PoisonError::into_inner).remove(&state.code);
+        last
     }
 
-    pub(super) fn kept_list(&self, id: &str) -> Option<Vec<RoomCode>> {
-        lock(&self.lists).get(id).filter(|(until_ms, _)| *until_ms > self.now_ms()).map(|(_, list)| list.clone())
+    /// Keeps the last frame of a room, unless somebody else has ended it first.
+    fn keep_last(&self, code: RoomCode, now_ms: i64, last: Frame) -> Frame {
+        let kept = lock(&self.closed).entry(code).or_insert((now_ms, last)).clone();
+        lock(&self.index).due.insert((kept.0, code));
+        kept.1
     }
 
-    fn state(&self, code: RoomCode) -> Result<Arc<Mutex<State>>, LiveError> {
-        let rooms = self.rooms.read().unwrap_or_else(PoisonError::into_inner);
-        rooms.get(&code).cloned().ok_or(LiveError::UnknownRoom)
+    fn last_frame(&self, code: RoomCode) -> Option<Frame> {
+        lock(&self.closed).get(&code).map(|(_, frame)| frame.clone())
+    }
+
+    /// Rooms that somebody has to look at.
+    pub(super) fn due(&self) -> Vec<RoomCode> {
+        let now_ms = self.now_ms();
+        lock(&self.index).due.iter().take_while(|(due_ms, _)| *due_ms <= now_ms).map(|&(_, code)| code).collect()
+    }
+
+    /// The database knows that a room is closed: it says so from now on.
+    pub(super) fn forget(&self, code: RoomCode) {
+        let now_ms = self.now_ms();
+        let mut closed = lock(&self.closed);
+        let mut index = lock(&self.index);
+        if let Some((closed_ms, _)) = closed.get(&code) {
+            index.due.remove(&(*closed_ms, code));
+        }
+        // Whoever has read the database before it knew may still be on the way here.
+        closed.retain(|code, (closed_ms, _)| {
+            now_ms - *closed_ms < CLOSED_REMEMBERED_MS || index.due.contains(&(*closed_ms, *code))
+        });
+    }
+
+    /// Public rooms whose host is connected, most viewers first, from behind that one on.
+    pub(super) fn listed(&self, after: Option<Listed>, limit: usize) -> Vec<Listed> {
+        let after =
+            after.map_or(Bound::Unbounded, |Listed { viewers, code }| Bound::Excluded((Reverse(viewers), code)));
+        let index = lock(&self.index);
+        let listed = index.listed.range((after, Bound::Unbounded)).take(limit);
+        listed.map(|&(Reverse(viewers), code)| Listed { viewers, code }).collect()
+    }
+
+    /// Does something with a room under its lock, unless it is unknown or over.
+    fn with<T>(&self, code: RoomCode, run: impl FnOnce(&mut Kept) -> T) -> Result<T, LiveError> {
+        let known = self.rooms.read().unwrap_or_else(PoisonError::into_inner).get(&code).cloned();
+        let Some(state) = known else {
+            let is_closed = lock(&self.closed).contains_key(&code);
+            return Err(if is_closed { LiveError::Closed } else { LiveError::UnknownRoom });
+        };
+        let mut state = lock(&state);
+        if state.is_over { Err(LiveError::Closed) } else { Ok(run(&mut state)) }
     }
 }
 
-impl State {
+impl Kept {
     /// A room nobody is in yet. It closes like one whose host left, unless a host comes.
     fn seed(room: &Room, seen: Option<&Seen>, now_ms: i64, away_until_ms: i64) -> Self {
-        let mut state = State {
+        let mut state = Kept {
             code: room.code,
             room_json: protocol::room_json(room.title.as_deref(), &room.source),
             revision: room.revision,
-            key_generation: room.key_generation,
             visibility: room.visibility,
             timeline: Timeline::seed(now_ms),
             counts: Counts::default(),
             away_until_ms: Some(away_until_ms),
+            is_over: false,
             frame: Frame { version: 0, revision: 0, text: "".into(), is_last: false },
         };
         // Nobody sees it at 0 if somebody knows better.

@@ -3,30 +3,40 @@
 //! All keys of a room share a slot. Each script answers with the room's frame, and publishes it if it is new; nodes hand
 //! the bytes on without looking further than the header.
 
+mod channels;
+mod clock;
+mod cluster;
+mod index;
 mod link;
+mod script;
+mod server;
+mod view;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    fmt::Display,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
-use redis::{RedisResult, Script, ScriptInvocation, ToRedisArgs};
-use tokio::{sync::mpsc, time::timeout};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind};
+use tokio::time::timeout;
 use tracing::debug;
 
-use self::link::{DEADLINE, Event, Line, Link};
-use super::{Applied, Clock, Counts, Frame, LIST_KEPT, LIST_LENGTH, LiveError};
+use self::{
+    clock::StoreClock,
+    link::{Event, Link},
+    script::{Call, Script, Scripts},
+    server::DEADLINE,
+};
+use super::{Applied, Clock, Counts, Expiry, Frame, LiveError, wall_clock};
 use crate::{
     config,
     playback::{Command, Hold, Order},
     protocol,
-    rooms::{Room, RoomCode, Visibility, hex, random_bytes},
-    telemetry::Metrics,
+    rooms::{Room, RoomCode, hex, random_bytes},
+    telemetry::{self, Metrics},
     timeline::Seen,
 };
 
@@ -34,20 +44,11 @@ use crate::{
 /// of somebody who looks (4.8 s) on top, a killed node is out of the count within 20 s.
 const LEASE: Duration = Duration::from_secs(14);
 
-/// An order that reaches Redis later than this after it was given is not carried out.
-const ORDER_EXPIRES: Duration = Duration::from_millis(800);
-
-/// Rooms looked through per sweep: the rest has its turn a second later.
-const SWEEP_BATCH: usize = 100;
-
-macro_rules! script {
-    ($name:literal) => {
-        Script::new(concat!(include_str!("redis/common.lua"), include_str!(concat!("redis/", $name, ".lua"))))
-    };
-}
+/// Whoever gave an order has been told by then that it failed: it is not carried out later.
+const ORDER_EXPIRES: Duration = DEADLINE;
 
 pub(super) struct Redis {
-    link: Arc<Link>,
+    link: Link,
     prefix: String,
     /// This run of this node; a restarted node is another one.
     node: String,
@@ -55,125 +56,127 @@ pub(super) struct Redis {
     scripts: Scripts,
     store_clock: StoreClock,
     metrics: Arc<Metrics>,
-    /// What tests use in place of Redis's clock.
-    test_clock: Option<Clock>,
+    /// In place of Redis's clock: in a cluster, where each server has its own, and in tests.
+    clock: Option<Clock>,
+    is_cluster: bool,
 }
 
-struct Scripts {
-    open: Script,
-    apply: Script,
-    presence: Script,
-    read: Script,
-    close: Script,
-}
+/// What a script answers: status, clock, frame, away_until, viewers, nodes reaped, when the first lease ends.
+type Reply = (i64, i64, Vec<u8>, String, u64, u64, i64);
 
-/// What a script answers: status, clock, frame, away_until, viewers, nodes reaped.
-type Reply = (i64, i64, Vec<u8>, String, u64, u64);
+/// Whether a frame counts everyone who is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    All,
+    /// A node that went silent is counted no more: it may be this one.
+    Fewer,
+    /// Redis has only just learnt of the room.
+    Nobody,
+}
 
 /// Something that happened elsewhere.
 pub(super) enum News {
-    Frame(RoomCode, Frame),
-    /// A line was down: everything has to be read again.
-    Reread,
-}
-
-/// Redis's clock, as last heard.
-struct StoreClock {
-    epoch: Instant,
-    offset_ms: AtomicI64,
-}
-
-impl StoreClock {
-    fn now_ms(&self) -> i64 {
-        self.offset_ms.load(Ordering::Relaxed) + self.elapsed_ms()
-    }
-
-    /// `clock_ms` was read half a round trip ago.
-    fn heard(&self, clock_ms: i64, round_trip: Duration) {
-        let half = i64::try_from(round_trip.as_millis() / 2).unwrap_or_default();
-        self.offset_ms.store(clock_ms + half - self.elapsed_ms(), Ordering::Relaxed);
-    }
-
-    fn elapsed_ms(&self) -> i64 {
-        i64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(i64::MAX)
-    }
+    Frame(RoomCode, Frame, Counted),
+    /// Something may have been missed: the room has to be read again.
+    Missed(RoomCode),
 }
 
 impl Redis {
-    /// Connects, and hands out what happens elsewhere from then on.
+    /// Connects; `hear` is told what happens elsewhere from then on, and must not wait.
     pub(super) async fn connect(
         config: &config::Redis,
         host_grace: Duration,
-        test_clock: Option<Clock>,
+        clock: Option<Clock>,
         metrics: Arc<Metrics>,
-    ) -> anyhow::Result<(Redis, mpsc::UnboundedReceiver<News>)> {
+        hear: impl Fn(News) + Send + Sync + 'static,
+    ) -> anyhow::Result<Redis> {
         use anyhow::Context;
-        let (link, events) =
-            Link::new(&config.url.0, metrics.clone()).context("live.redis.url is not an address of a Redis server")?;
-        link.connect().await.with_context(|| {
-            format!("cannot reach Redis at {}; is it running? live.redis.url sets it", config.shown())
+        let scripts = Scripts::new();
+        let news = news(&config.prefix, hear);
+        let link = Link::connect(&config.url, &config.prefix, scripts.loading(), Arc::new(news), metrics.clone());
+        let link = link.await.map_err(|error| {
+            let shown = config.shown();
+            let words = match error.code() {
+                Some("CROSSSLOT" | "MOVED") => {
+                    format!("Redis at {shown} is a cluster; live.redis.url has to be a list then, also of one")
+                }
+                // It answered, and refused.
+                Some(_) => format!(
+                    "cannot use Redis at {shown}; is it Redis 7 or Valkey, and may its user write, publish, subscribe and run \
+                     scripts under the prefix `{}`? live.redis.url sets it",
+                    config.prefix
+                ),
+                None => format!(
+                    "cannot reach Redis at {shown}; is it running, and is it redis:// or, with TLS, rediss://? live.redis.url \
+                     sets it"
+                ),
+            };
+            anyhow::Error::new(error).context(words)
         })?;
         let redis = Redis {
             link,
             prefix: config.prefix.clone(),
             node: hex(&random_bytes::<8>()),
             host_grace,
-            scripts: Scripts {
-                open: script!("open"),
-                apply: script!("apply"),
-                presence: script!("presence"),
-                read: script!("read"),
-                close: script!("close"),
-            },
-            store_clock: StoreClock { epoch: Instant::now(), offset_ms: AtomicI64::new(0) },
+            scripts,
+            store_clock: StoreClock::default(),
             metrics,
-            test_clock,
+            // Else each room would go by another clock, and nobody knows which a PONG tells.
+            clock: clock.or_else(|| config.url.is_cluster().then(wall_clock)),
+            is_cluster: config.url.is_cluster(),
         };
-        let mut line = redis.line().context("the line to Redis went down at once")?;
-        let (seconds, micros): (i64, i64) = redis::cmd("TIME")
-            .query_async(&mut line)
-            .await
-            .context("Redis does not tell its time; StreamIt needs Redis 7 or Valkey")?;
-        redis.store_clock.heard(seconds * 1000 + micros / 1000, Duration::ZERO);
-        let news = redis.news(events);
-        Ok((redis, news))
+        // For its clock.
+        redis.run(&redis.call(&redis.scripts.read, "probe")).await.context("Redis does not run scripts")?;
+        Ok(redis)
     }
 
     pub(super) fn now_ms(&self) -> i64 {
-        self.test_clock.as_ref().map_or_else(|| self.store_clock.now_ms(), |clock| clock())
+        self.clock.as_ref().map_or_else(|| self.store_clock.now_ms(), |clock| clock())
     }
 
     /// Whether commands can be given at this moment.
     pub(super) fn is_up(&self) -> bool {
-        self.link.commands().is_some()
+        self.link.is_up()
+    }
+
+    /// Whether everything can be done that will be: says what cannot.
+    pub(super) async fn check(&self) -> Result<(), String> {
+        self.link.check().await
     }
 
     /// Seeds a room, or takes over its newer stored half. `seen` is what this node last saw of that half.
     pub(super) async fn open(&self, room: &Room, seen: Option<&Seen>) -> Result<Frame, LiveError> {
-        let mut call = self.call(&self.scripts.open, room.code);
-        call.arg(protocol::room_json(room.title.as_deref(), &room.source))
-            .arg(room.revision)
-            .arg(room.key_generation)
-            .arg(millis(self.host_grace));
-        if let Some(seen) = seen {
-            remembering(&mut call, seen);
+        let stored = protocol::room_json(room.title.as_deref(), &room.source);
+        let reply = self.run_in_time(room.code, |expires| {
+            let mut call = self.call(&self.scripts.open, room.code);
+            call.arg(&stored).arg(room.revision).arg(millis(self.host_grace)).arg(expires);
+            if let Some(seen) = seen {
+                remembering(&mut call, seen);
+            }
+            call
+        });
+        let reply = reply.await?;
+        if reply.0 < 0 {
+            return Err(refusal(reply.0));
         }
-        let reply = self.run(&call).await?;
         self.index(room, &reply).await?;
         frame(reply.2)
     }
 
     /// Offers what somebody last saw of a room to one that is here already.
     pub(super) async fn offer(&self, room: &Room, seen: &Seen) -> Result<Frame, LiveError> {
-        let mut call = self.call(&self.scripts.open, room.code);
-        // Without the stored half it is an offer, and the rest of that half says nothing.
-        call.arg("").arg(room.revision).arg("").arg("");
-        remembering(&mut call, seen);
-        let reply = self.run(&call).await?;
+        let reply = self.run_in_time(room.code, |expires| {
+            let mut call = self.call(&self.scripts.open, room.code);
+            // Without the stored half it is an offer, and the rest of that half says nothing.
+            call.arg("").arg(room.revision).arg("").arg(expires);
+            remembering(&mut call, seen);
+            call
+        });
+        let reply = reply.await?;
         if reply.0 < 0 { Err(refusal(reply.0)) } else { frame(reply.2) }
     }
 
-    pub(super) async fn apply(&self, code: RoomCode, key_generation: i64, order: &Order) -> Result<Applied, LiveError> {
+    pub(super) async fn apply(&self, code: RoomCode, order: &Order) -> Result<Applied, LiveError> {
         // What the last argument means is the command's own.
         let (op, position_ms, more) = match order.command {
             Command::Play { position_ms } => ("PLAY", position_ms, ""),
@@ -183,34 +186,48 @@ impl Redis {
                 ("PROGRESS", Some(position_ms), if has_ended { "ended" } else { "" })
             }
         };
-        let mut call = self.call(&self.scripts.apply, code);
-        call.arg(key_generation).arg(self.now_ms() + millis(ORDER_EXPIRES)).arg(op);
-        for number in [position_ms, order.at_ms, order.version] {
-            optional(&mut call, number);
-        }
-        call.arg(more);
-        let reply = self.run(&call).await?;
+        let reply = self.run_in_time(code, |expires| {
+            let mut call = self.call(&self.scripts.apply, code);
+            call.arg(expires).arg(op);
+            for number in [position_ms, order.at_ms, order.version] {
+                call.optional(number);
+            }
+            call.arg(more);
+            call
+        });
+        let reply = reply.await?;
         match reply.0 {
             2 => Ok(Applied::Stale),
-            1 => frame(reply.2).map(Applied::Changed),
-            0 => Ok(Applied::Nothing),
+            CHANGED => frame(reply.2).map(Applied::Changed),
+            UNCHANGED => Ok(Applied::Nothing),
             status => Err(refusal(status)),
         }
     }
 
     pub(super) async fn presence(&self, room: &Room, counts: Counts) -> Result<Frame, LiveError> {
-        let mut call = self.call(&self.scripts.presence, room.code);
-        call.arg(&self.node).arg(counts.viewers).arg(counts.hosts).arg(millis(LEASE)).arg(millis(self.host_grace));
-        let reply = self.run(&call).await?;
-        if reply.0 < 0 {
-            return Err(refusal(reply.0));
+        let reply = self.tell(room.code, Some(counts), "").await?;
+        match reply.0 {
+            // Where nothing changed, the sets that find the room say so already.
+            CHANGED => self.index(room, &reply).await?,
+            UNCHANGED | CLOSED => {}
+            status => return Err(refusal(status)),
         }
+        frame(reply.2)
+    }
+
+    /// Says how many of this node are in a room, or only looks; and has it closed if its time is over and there is a text
+    /// to close it with.
+    async fn tell(&self, code: RoomCode, counts: Option<Counts>, closing: &str) -> Result<Reply, LiveError> {
+        let mut call = self.call(&self.scripts.presence, code);
+        let node = if counts.is_some() { self.node.as_str() } else { "" };
+        let Counts { viewers, hosts } = counts.unwrap_or_default();
+        call.arg(node).arg(viewers).arg(hosts).arg(millis(LEASE)).arg(millis(self.host_grace)).arg(closing);
+        let reply = self.run(&call).await?;
         if reply.5 > 0 {
             self.metrics.leases_reaped.inc_by(reply.5);
-            debug!(room.code = %room.code, nodes = reply.5, "nodes that went silent were taken out of the count");
+            debug!(room = %telemetry::alias(code), nodes = reply.5, "nodes that went silent were taken out of the count");
         }
-        self.index(room, &reply).await?;
-        frame(reply.2)
+        Ok(reply)
     }
 
     pub(super) async fn read(&self, code: RoomCode) -> Result<Frame, LiveError> {
@@ -218,236 +235,201 @@ impl Redis {
         if reply.0 < 0 { Err(refusal(reply.0)) } else { frame(reply.2) }
     }
 
-    pub(super) async fn close(&self, code: RoomCode, text: &Utf8Bytes) -> Result<Option<Frame>, LiveError> {
+    /// Closes a room for good; answers its last frame.
+    pub(super) async fn close(&self, code: RoomCode, text: &Utf8Bytes) -> Result<Frame, LiveError> {
         let mut call = self.call(&self.scripts.close, code);
         call.arg(text.as_str());
-        let reply = self.run(&call).await?;
-        let name = code.as_str();
-        self.command::<i64>(redis::cmd("ZREM").arg(self.expiring()).arg(name)).await?;
-        self.command::<i64>(redis::cmd("ZREM").arg(self.listed_key()).arg(name)).await?;
-        if reply.0 < 0 { Ok(None) } else { frame(reply.2).map(Some) }
+        frame(self.run(&call).await?.2)
     }
 
     /// Listens to a room from now on; confirmed when this returns.
     pub(super) async fn subscribe(&self, code: RoomCode) -> Result<(), LiveError> {
-        self.link.subscribe(self.channel(code)).await.map_err(|error| self.unavailable(&error))
+        let channel = self.channel(code);
+        self.link.subscribe(&channel).await.map_err(|error| self.unavailable(&channel, &error))
     }
 
-    pub(super) async fn unsubscribe(&self, code: RoomCode) {
-        self.link.unsubscribe(&self.channel(code)).await;
+    /// Listens to a room no longer.
+    pub(super) fn unsubscribe(&self, code: RoomCode) {
+        self.link.unsubscribe(&self.channel(code));
     }
 
     /// Whether every change of the room arrives here by itself.
     pub(super) fn follows(&self, code: RoomCode) -> bool {
-        self.link.is_listening() && self.link.wants(&self.channel(code))
+        self.link.hears(&self.channel(code))
     }
 
-    /// Remembers open rooms, so that one to which nobody comes back expires like any other.
-    pub(super) async fn remember(&self, codes: &[RoomCode]) -> Result<(), LiveError> {
-        let expires = self.now_ms() + millis(self.host_grace);
-        for chunk in codes.chunks(1000) {
-            let mut command = redis::cmd("ZADD");
-            command.arg(self.expiring()).arg("NX");
-            for code in chunk {
-                command.arg(expires).arg(code.as_str());
-            }
-            self.command::<i64>(&command).await?;
+    /// Closes a room if its time is over, by one decision; otherwise sees to it that somebody looks again. The silent are
+    /// taken out of the count on the way, so that a killed node does not keep its host connected for ever.
+    pub(super) async fn expire(
+        &self,
+        code: RoomCode,
+        here: Option<Counts>,
+        text: &Utf8Bytes,
+    ) -> Result<Expiry, LiveError> {
+        let reply = self.tell(code, here, text).await?;
+        if reply.0 == UNKNOWN {
+            // Nobody has come to a room that is stored: it has no live half that could say more.
+            return if here.is_some() { Ok(Expiry::Later) } else { self.close(code, text).await.map(Expiry::Closed) };
         }
-        Ok(())
-    }
-
-    /// Rooms whose time is over. Of all nodes that look, one gets each.
-    pub(super) async fn claim_expired(&self) -> Result<Vec<RoomCode>, LiveError> {
-        let mut due = redis::cmd("ZRANGEBYSCORE");
-        due.arg(self.expiring()).arg("-inf").arg(self.now_ms()).arg("LIMIT").arg(0).arg(SWEEP_BATCH);
-        let due: Vec<String> = self.command(&due).await?;
-        let mut claimed = Vec::new();
-        for code in due.iter().filter_map(|code| code.parse::<RoomCode>().ok()) {
-            // Looking reaps the silent, so that a killed node does not keep its host connected for ever.
-            let mut look = self.call(&self.scripts.presence, code);
-            look.arg("").arg(0).arg(0).arg(millis(LEASE)).arg(millis(self.host_grace));
-            let reply = self.run(&look).await?;
-            let closes_at = match (reply.0, reply.3.parse::<i64>()) {
-                (status, _) if status < 0 => reply.1,
-                (_, Ok(away_until)) => away_until,
-                (_, Err(_)) => reply.1 + millis(LEASE + self.host_grace),
-            };
-            if closes_at > reply.1 {
-                let later =
-                    redis::cmd("ZADD").arg(self.expiring()).arg("XX").arg(closes_at).arg(code.as_str()).to_owned();
-                self.command::<i64>(&later).await?;
-                continue;
-            }
-            let won: i64 = self.command(redis::cmd("ZREM").arg(self.expiring()).arg(code.as_str())).await?;
-            if won == 1 {
-                claimed.push(code);
-            }
+        if reply.0 == CLOSED {
+            return frame(reply.2).map(Expiry::Closed);
         }
-        Ok(claimed)
+        self.look_again(code, &reply).await?;
+        Ok(Expiry::Later)
     }
 
-    pub(super) async fn return_expired(&self, code: RoomCode, delay_ms: i64) -> Result<(), LiveError> {
-        let due = self.now_ms() + delay_ms;
-        self.command::<i64>(redis::cmd("ZADD").arg(self.expiring()).arg(due).arg(code.as_str())).await.map(drop)
-    }
-
-    /// Public rooms whose host is connected, most viewers first.
-    pub(super) async fn listed(&self) -> Result<Vec<RoomCode>, LiveError> {
-        let mut command = redis::cmd("ZREVRANGE");
-        command.arg(self.listed_key()).arg(0).arg(LIST_LENGTH - 1).arg("WITHSCORES");
-        let mut rooms: Vec<(String, f64)> = self.command(&command).await?;
-        rooms.sort_by(|(a, a_viewers), (b, b_viewers)| b_viewers.total_cmp(a_viewers).then_with(|| a.cmp(b)));
-        Ok(rooms.into_iter().filter_map(|(code, _)| code.parse().ok()).collect())
-    }
-
-    /// Keeps a list for those who turn its pages, on whichever node.
-    pub(super) async fn keep_list(&self, id: &str, list: &[RoomCode]) -> Result<(), LiveError> {
-        let codes: Vec<_> = list.iter().map(RoomCode::as_str).collect();
-        let mut command = redis::cmd("SET");
-        command.arg(self.list_key(id)).arg(codes.join(" ")).arg("EX").arg(LIST_KEPT.as_secs());
-        self.command::<()>(&command).await
-    }
-
-    pub(super) async fn kept_list(&self, id: &str) -> Result<Option<Vec<RoomCode>>, LiveError> {
-        let list: Option<String> = self.command(redis::cmd("GET").arg(self.list_key(id))).await?;
-        Ok(list.map(|codes| codes.split(' ').filter_map(|code| code.parse().ok()).collect()))
-    }
-
-    /// Keeps the two sets that find rooms without knowing their codes. They are hints: whoever reads one looks at the
-    /// room itself. While a host is connected the entry lies beyond the lease, and each heartbeat moves it on; when the
-    /// last node dies, it stays where it was, and somebody looks.
-    async fn index(&self, room: &Room, reply: &Reply) -> Result<(), LiveError> {
-        let code = room.code.as_str();
-        let away_until = reply.3.parse::<i64>().ok();
-        let due = away_until.unwrap_or(reply.1 + millis(LEASE + self.host_grace));
-        let expiring = redis::cmd("ZADD").arg(self.expiring()).arg(due).arg(code).to_owned();
-        let listed = match (room.visibility, away_until) {
-            (Visibility::Unlisted, _) => None,
-            (Visibility::Public, None) => {
-                Some(redis::cmd("ZADD").arg(self.listed_key()).arg(reply.4).arg(code).to_owned())
-            }
-            (Visibility::Public, Some(_)) => Some(redis::cmd("ZREM").arg(self.listed_key()).arg(code).to_owned()),
-        };
-        let listing = async {
-            match &listed {
-                Some(command) => self.command::<i64>(command).await.map(drop),
-                None => Ok(()),
-            }
-        };
-        let (expiring, listing) = tokio::join!(self.command::<i64>(&expiring), listing);
-        expiring.map(drop).and(listing)
-    }
-
-    fn call<'s>(&self, script: &'s Script, code: RoomCode) -> ScriptInvocation<'s> {
-        let mut call = script.prepare_invoke();
-        for part in ["state", "nodes", "counts", "feed"] {
-            call.key(format!("{}:{{{code}}}:{part}", self.prefix));
+    /// A script about the room of that code.
+    fn call<'s>(&self, script: &'s Script, code: impl Display) -> Call<'s> {
+        let key = |part| self.key(&code, part);
+        let (state, mut command) = (key("state"), redis::cmd("EVALSHA"));
+        let is_own_clock = self.clock.is_none();
+        command.arg(&script.digest).arg(if is_own_clock { 5 } else { 4 });
+        command.arg(&state).arg(key("nodes")).arg(key("counts")).arg(key("feed"));
+        if is_own_clock {
+            command.arg(format!("{}:clock", self.prefix));
         }
-        optional(&mut call, self.test_clock.as_ref().map(|clock| clock()));
+        let mut call = Call { script, key: state, command };
+        call.optional(self.clock.as_ref().map_or_else(|| self.store_clock.at_least_ms(), |clock| Some(clock())));
         call
     }
 
+    /// As [`Redis::run`], for what must not be carried out later: `call` is told until when it may be.
+    async fn run_in_time<'s>(&'s self, code: RoomCode, call: impl Fn(&str) -> Call<'s>) -> Result<Reply, LiveError> {
+        let run = async || self.run(&call(&self.expires(code))).await;
+        let reply = run().await?;
+        // An answer that came in time says that nothing was late: the clock has been set since it was last heard.
+        if reply.0 == LATE { run().await } else { Ok(reply) }
+    }
+
+    /// When whoever gives an order now has been told that it failed: by Redis's clock, or `@` that of the room's own server.
+    fn expires(&self, code: RoomCode) -> String {
+        let own = |clock_ms: i64| (clock_ms + millis(ORDER_EXPIRES)).to_string();
+        match (&self.clock, self.is_cluster) {
+            (None, _) => own(self.store_clock.at_least_ms().unwrap_or_else(|| self.now_ms())),
+            (Some(clock), false) => own(clock()),
+            (Some(_), true) => {
+                let clock_ms = self.link.clock_at_least_ms(self.state_key(code).as_bytes());
+                clock_ms.map_or_else(String::new, |clock_ms| format!("@{}", own(clock_ms)))
+            }
+        }
+    }
+
     /// One round trip. The clock comes back with every answer.
-    async fn run(&self, call: &ScriptInvocation<'_>) -> Result<Reply, LiveError> {
-        let mut line = self.line()?;
+    async fn run(&self, call: &Call<'_>) -> Result<Reply, LiveError> {
         let sent = Instant::now();
-        let reply: Reply = self.in_time(call.invoke_async(&mut line)).await?;
+        let answer = async {
+            match self.link.ask(call.key.as_bytes(), &call.command).await {
+                // It was started anew, or told to forget.
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    self.link.ask(call.key.as_bytes(), &call.script.loading()).await?;
+                    self.link.ask(call.key.as_bytes(), &call.command).await
+                }
+                answer => answer,
+            }
+        };
+        let reply: Reply = self.in_time(call.key.as_bytes(), answer).await?;
         let round_trip = sent.elapsed();
         self.metrics.redis_round_trip.observe(round_trip.as_secs_f64());
         self.store_clock.heard(reply.1, round_trip);
         Ok(reply)
     }
 
-    async fn command<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LiveError> {
-        let mut line = self.line()?;
-        self.in_time(command.query_async(&mut line)).await
+    async fn command<T: FromRedisValue>(&self, key: &str, command: &Cmd) -> Result<T, LiveError> {
+        self.in_time(key.as_bytes(), self.link.ask(key.as_bytes(), command)).await
     }
 
     /// The answer, if it comes before the deadline; otherwise somebody has to look at the line.
-    async fn in_time<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> Result<T, LiveError> {
+    async fn in_time<T: FromRedisValue>(
+        &self,
+        key: &[u8],
+        answer: impl Future<Output = RedisResult<redis::Value>>,
+    ) -> Result<T, LiveError> {
         match timeout(DEADLINE, answer).await {
-            Ok(answer) => answer.map_err(|error| self.unavailable(&error)),
+            Ok(answer) => {
+                let read = answer.and_then(|value| redis::from_redis_value(value).map_err(Into::into));
+                read.map_err(|error| self.unavailable(key, &error))
+            }
             Err(_) => {
-                self.link.doubt();
-                Err(LiveError::Unavailable("no answer in time".into()))
+                self.link.doubt(key, None);
+                Err(LiveError::Unanswered)
             }
         }
     }
 
-    fn line(&self) -> Result<Line, LiveError> {
-        self.link.commands().ok_or_else(|| LiveError::Unavailable("not connected".into()))
+    fn unavailable(&self, key: &[u8], error: &redis::RedisError) -> LiveError {
+        self.link.doubt(key, Some(error));
+        match error.code() {
+            // It was on its way when the line broke.
+            None if !link::is_unsent(error) => LiveError::Unanswered,
+            _ => LiveError::Unavailable(error.to_string()),
+        }
     }
 
-    fn unavailable(&self, error: &redis::RedisError) -> LiveError {
-        self.link.doubt();
-        LiveError::Unavailable(error.to_string())
+    /// All that Redis has of a room shares its tag, and so a slot.
+    fn key(&self, code: impl Display, part: &str) -> String {
+        format!("{}:{{{code}}}:{part}", self.prefix)
     }
 
     fn channel(&self, code: RoomCode) -> Bytes {
-        format!("{}:{{{code}}}:feed", self.prefix).into()
+        self.key(code, "feed").into()
     }
 
-    fn expiring(&self) -> String {
-        format!("{}:expiring", self.prefix)
-    }
-
-    fn list_key(&self, id: &str) -> String {
-        format!("{}:list:{id}", self.prefix)
-    }
-
-    fn listed_key(&self) -> String {
-        format!("{}:listed", self.prefix)
-    }
-
-    /// Turns what the link hears into what the rooms need to know.
-    fn news(&self, mut events: mpsc::UnboundedReceiver<Event>) -> mpsc::UnboundedReceiver<News> {
-        let (sender, news) = mpsc::unbounded_channel();
-        let start = format!("{}:{{", self.prefix);
-        tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
-                let item = match event {
-                    Event::Reread => News::Reread,
-                    Event::Message { channel, payload } => {
-                        let code = std::str::from_utf8(&channel).ok();
-                        let code =
-                            code.and_then(|channel| channel.strip_prefix(&start)?.split('}').next()?.parse().ok());
-                        match (code, frame(payload)) {
-                            (Some(code), Ok(frame)) => News::Frame(code, frame),
-                            _ => continue,
-                        }
-                    }
-                };
-                if sender.send(item).is_err() {
-                    return;
-                }
-            }
-        });
-        news
+    fn state_key(&self, code: RoomCode) -> String {
+        self.key(code, "state")
     }
 }
 
-fn optional<T: ToRedisArgs>(call: &mut ScriptInvocation<'_>, value: Option<T>) {
-    match value {
-        Some(value) => drop(call.arg(value)),
-        None => drop(call.arg("")),
+/// Turns what the link hears into what the rooms need to know.
+fn news(prefix: &str, hear: impl Fn(News) + Send + Sync + 'static) -> impl Fn(Event) + Send + Sync + 'static {
+    let start = format!("{prefix}:{{");
+    move |event| {
+        let code = |channel: &[u8]| {
+            std::str::from_utf8(channel).ok()?.strip_prefix(&start)?.split('}').next()?.parse::<RoomCode>().ok()
+        };
+        match event {
+            Event::Missed(channel) => code(&channel).map(News::Missed),
+            Event::Message { channel, payload } => {
+                let counted = match kind(&payload) {
+                    b"N" => Counted::Nobody,
+                    b"R" => Counted::Fewer,
+                    _ => Counted::All,
+                };
+                code(&channel).zip(frame(payload).ok()).map(|(code, frame)| News::Frame(code, frame, counted))
+            }
+        }
+        .into_iter()
+        .for_each(&hear);
     }
 }
 
 /// What somebody saw, as open.lua reads it.
-fn remembering(call: &mut ScriptInvocation<'_>, Seen { version, playback }: &Seen) {
+fn remembering(call: &mut Call<'_>, Seen { version, playback }: &Seen) {
     call.arg(version).arg(i64::from(playback.is_playing)).arg(playback.position_ms).arg(playback.at_ms);
     call.arg(playback.hold.map_or("", Hold::word));
 }
 
+/// What a script made of it, if it was carried out.
+const CHANGED: i64 = 1;
+const UNCHANGED: i64 = 0;
+/// Why it was not.
+const UNKNOWN: i64 = -1;
+const CLOSED: i64 = -2;
+const LATE: i64 = -3;
+
 fn refusal(status: i64) -> LiveError {
     match status {
-        -1 => LiveError::UnknownRoom,
-        -2 => LiveError::KeyReplaced,
+        UNKNOWN => LiveError::UnknownRoom,
+        CLOSED => LiveError::Closed,
         _ => LiveError::Unavailable("the order came too late".into()),
     }
 }
 
-/// `version revision S|L text`, as the scripts publish it. The text stays where it is.
+/// What a published frame is, the third word of its header.
+fn kind(payload: &[u8]) -> &[u8] {
+    payload.splitn(4, |byte| *byte == b' ').nth(2).unwrap_or_default()
+}
+
+/// `version revision kind text`, as the scripts publish it. The text stays where it is.
 fn frame(payload: Vec<u8>) -> Result<Frame, LiveError> {
     let payload = Bytes::from(payload);
     let read = || {

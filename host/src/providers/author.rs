@@ -1,14 +1,16 @@
-//! What an author needs beside a compiler: look at a library, ask it, check it, begin a new one.
+//! What an author needs beside a compiler: look at a library, ask it, check it.
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    io::{self, Write},
+    os::unix::fs::FileTypeExt,
+    path::Path,
     time::Duration,
 };
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use streamit_plugin_api::{Manifest, Media, Rejection, abi, manifest::is_provider_id};
+use streamit_plugin_api::{Manifest, Media, Rejection, abi};
 
 use super::{
     check::{self, Outcome},
@@ -62,7 +64,19 @@ pub fn inspect(file: &Path) -> Result<Inspected, String> {
 }
 
 fn read(file: &Path) -> Result<(Vec<u8>, Preflight), String> {
-    let bytes = fs::read(file).map_err(|error| format!("{}: cannot read it: {error}", file.display()))?;
+    let cannot = |error: io::Error| format!("{}: cannot read it: {error}", file.display());
+    // Reading a pipe or a device might never end.
+    let kind = fs::metadata(file).map_err(cannot)?.file_type();
+    if !kind.is_file() {
+        let kind = match kind {
+            kind if kind.is_dir() => "a folder",
+            kind if kind.is_fifo() => "a pipe",
+            kind if kind.is_socket() => "a socket",
+            _ => "a device",
+        };
+        return Err(format!("{}: not a plugin's library, but {kind}", file.display()));
+    }
+    let bytes = fs::read(file).map_err(cannot)?;
     let preflight = preflight(&bytes).map_err(|reason| format!("{}: {reason}", file.display()))?;
     Ok((bytes, preflight))
 }
@@ -79,7 +93,7 @@ pub enum Untried {
 /// Asks the library in `file` for a URL, in a child. Its golden examples do not matter here.
 pub fn try_one(file: &Path, config: Option<toml::Table>, media: &Media<'_>, program: &Path) -> Result<String, Untried> {
     let (_, preflight) = read(file).map_err(Untried::Failed)?;
-    let what = prepared(file, preflight.manifest, config).map_err(Untried::Failed)?;
+    let what = prepared(file, &preflight.manifest, config).map_err(Untried::Failed)?.remove(0);
     let what = Prepare { manifest: Manifest { examples: Vec::new(), rejects: Vec::new(), ..what.manifest }, ..what };
     let log: library::Logger = Box::new(|level, text| {
         let level = match level {
@@ -88,13 +102,13 @@ pub fn try_one(file: &Path, config: Option<toml::Table>, media: &Media<'_>, prog
             abi::LOG_INFO => "info",
             _ => "debug",
         };
-        eprintln!("{level}: {text}");
+        let _ = writeln!(io::stderr(), "{level}: {text}");
     });
     let failed = |reason: &dyn ToString| Untried::Failed(reason.to_string());
     let mut child = Child::start(program, &what.manifest.id).map_err(|ended| failed(&ended))?;
     child.prepare(&what, DEADLINE, &log).map_err(|ended| failed(&ended))?.map_err(Untried::Failed)?;
     match child.embed_url(media.clone().into_owned(), DEADLINE, &log).map_err(|ended| failed(&ended))? {
-        Ok(url) => match output::check_url(&url, &what.places) {
+        Ok(url) => match output::check_url(&url, &what.destinations) {
             Ok(()) => Ok(url),
             Err(reason) => Err(Untried::Failed(reason)),
         },
@@ -115,84 +129,36 @@ pub struct Checked {
 pub fn check(file: &Path, config: Option<toml::Table>, only: Option<&str>, program: &Path) -> Result<Checked, String> {
     let (_, preflight) = read(file)?;
     let (id, version) = (preflight.manifest.id.clone(), preflight.version);
-    let what = prepared(file, preflight.manifest, config)?;
-    Ok(Checked { id, version, cases: check::run_all(program, &what, only) })
+    let mut choices = prepared(file, &preflight.manifest, config)?;
+    // A golden example whose configuration is wrong is one failure, as long as another's is right.
+    let is_right = |what: &Prepare| choices.len() == 1 || check::can_be_created(program, what);
+    let what = choices.iter().position(is_right).unwrap_or(0);
+    let what = choices.swap_remove(what);
+    let cases = check::run_all(program, &what, only);
+    match only {
+        Some(only) if cases.is_empty() => Err(format!("--only: {id} has no golden case `{only}`")),
+        _ => Ok(Checked { id, version, cases }),
+    }
 }
 
-/// Without a configuration, that of the first golden example that has one: an author's own idea of a good one.
-fn prepared(file: &Path, manifest: Manifest, config: Option<toml::Table>) -> Result<Prepare, String> {
-    let own = || manifest.examples.iter().find_map(|example| example.config.clone());
-    let config = config.or_else(own).unwrap_or_default();
+/// With this configuration; or with those of the golden examples, an author's own idea of good ones, and with none. At
+/// least one, with the author's favourite first.
+fn prepared(file: &Path, manifest: &Manifest, config: Option<toml::Table>) -> Result<Vec<Prepare>, String> {
     let library = file.canonicalize().map_err(|error| format!("{}: {error}", file.display()))?;
-    let places = output::places(&manifest, &config).map_err(|reason| format!("{reason}; give one with --config"))?;
-    Ok(Prepare { library, manifest, config, places })
-}
-
-/// What a new plugin is written in.
-#[derive(Clone, Debug)]
-pub enum Language {
-    /// The dependency on `streamit-plugin-api`, as it stands in `Cargo.toml`.
-    Rust(String),
-    C,
-}
-
-type Template = &'static [(&'static str, &'static str)];
-
-/// The same working plugin in two languages, named `acme`; the tests build and check both.
-const RUST: Template = &[
-    ("Cargo.toml", include_str!("../../../plugin-api/examples/acme/Cargo.toml.template")),
-    ("src/lib.rs", include_str!("../../../plugin-api/examples/acme/src/lib.rs")),
-    ("provider.toml", include_str!("../../../plugin-api/examples/acme/provider.toml")),
-    ("bridge.js", include_str!("../../../plugin-api/examples/acme/bridge.js")),
-    (".gitignore", "/target\n"),
-];
-const C: Template = &[
-    ("Makefile", include_str!("../../../plugin-api/examples/acme/Makefile")),
-    ("acme.c", include_str!("../../../plugin-api/examples/acme/acme.c")),
-    ("provider.toml", include_str!("../../../plugin-api/examples/acme/provider.toml")),
-    ("bridge.js", include_str!("../../../plugin-api/examples/acme/bridge.js")),
-    ("streamit_provider.h", include_str!("../../../plugin-api/include/streamit_provider.h")),
-    (".gitignore", "*.inc\n*.so\n*.dylib\n*.o\n"),
-];
-
-/// Writes a new plugin `id` below `parent`, and answers its folder and files.
-pub fn new(parent: &Path, id: &str, language: &Language) -> Result<(PathBuf, Vec<PathBuf>), String> {
-    if !is_provider_id(id) {
-        return Err(format!(
-            "`{id}` cannot be a provider's id: 2 to 32 characters, a letter, then letters, digits or -, all small"
-        ));
-    }
-    let folder = parent.join(id);
-    fs::create_dir(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
-    let (template, dependency) = match language {
-        Language::Rust(dependency) => (RUST, dependency.as_str()),
-        Language::C => (C, ""),
+    let configs = match config {
+        Some(config) => vec![config],
+        None => {
+            let own = manifest.examples.iter().filter_map(|example| example.config.clone());
+            own.chain([toml::Table::new()]).collect()
+        }
     };
-    // `acme` stands for the id in every spelling a language or a person wants.
-    let snake = id.replace('-', "_");
-    let parts = id.split('-').filter(|part| !part.is_empty());
-    let words: Vec<String> = parts.map(|part| format!("{}{}", part[..1].to_uppercase(), &part[1..])).collect();
-    let filled = |text: &str| {
-        text.replace("ACME_DEPENDENCY", dependency)
-            .replace("acme_crate", id)
-            .replace("ACME_LIBRARY", &snake)
-            .replace("acme.example", &format!("{id}.example"))
-            .replace("\"acme\"", &format!("\"{id}\""))
-            .replace("struct Acme", &format!("struct {}", words.concat()))
-            .replace("for Acme ", &format!("for {} ", words.concat()))
-            .replace("Ok(Acme)", &format!("Ok({})", words.concat()))
-            .replace("export_provider!(Acme", &format!("export_provider!({}", words.concat()))
-            .replace("<Acme>", &format!("<{}>", words.concat()))
-            .replace("Acme", &words.join(" "))
-            .replace("acme", &snake)
+    let prepare = |config| -> Result<Prepare, String> {
+        let destinations = output::destinations(manifest, &config)?;
+        Ok(Prepare { library: library.clone(), manifest: manifest.clone(), config, destinations })
     };
-    let mut files = Vec::new();
-    for (name, text) in template {
-        let file = folder.join(name.replace("acme", &snake));
-        let written =
-            fs::create_dir_all(file.parent().unwrap_or(&folder)).and_then(|()| fs::write(&file, filled(text)));
-        written.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-        files.push(file);
+    let (good, bad): (Vec<_>, Vec<_>) = configs.into_iter().map(prepare).partition(Result::is_ok);
+    match bad.into_iter().find_map(Result::err) {
+        Some(reason) if good.is_empty() => Err(format!("{}: {reason}; give one with --config", file.display())),
+        _ => Ok(good.into_iter().flatten().collect()),
     }
-    Ok((folder, files))
 }

@@ -1,10 +1,6 @@
 //! A provider that lives in a child: `isolation = "process"`.
 
-use std::{
-    path::PathBuf,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Duration};
 
 use streamit_plugin_api::{Media, abi};
 
@@ -14,7 +10,7 @@ use super::{
     prepare::Prepare,
 };
 
-/// A provider that lives in a child: started with its first call, and again after it crashed.
+/// A provider that lives in a child: started with its first call, and with the next one after it ended.
 pub(super) struct Isolated {
     program: PathBuf,
     prepare: Prepare,
@@ -22,14 +18,7 @@ pub(super) struct Isolated {
     start_deadline: Duration,
     log: Logger,
     child: Option<Child>,
-    /// Since a call last succeeded.
-    crashes: u32,
-    not_before: Instant,
 }
-
-/// The first restart is at once; the second waits so long, and each one after it twice as long as the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 impl Isolated {
     pub(super) fn new(
@@ -39,8 +28,7 @@ impl Isolated {
         start_deadline: Duration,
         log: Logger,
     ) -> Self {
-        let not_before = Instant::now();
-        Isolated { program, prepare, deadline, start_deadline, log, child: None, crashes: 0, not_before }
+        Isolated { program, prepare, deadline, start_deadline, log, child: None }
     }
 
     pub(super) fn embed_url(&mut self, media: Media<'static>) -> Result<String, CallError> {
@@ -55,39 +43,15 @@ impl Isolated {
             child = self.start()?;
             answer = child.embed_url(media, self.deadline, &self.log);
         }
-        match answer {
-            Ok(answer) => {
-                self.child = Some(child);
-                self.crashes = 0;
-                answer
-            }
-            Err(ended) => Err(self.crashed(&ended)),
-        }
+        let answer = answer.map_err(|ended| CallError::Fault(ended.to_string()))?;
+        self.child = Some(child);
+        answer
     }
 
-    fn start(&mut self) -> Result<Child, CallError> {
-        let pause = self.not_before.saturating_duration_since(Instant::now());
-        if pause > self.deadline {
-            let crashes = self.crashes;
-            let text = format!("its process crashed {crashes} times in a row; it is started again in {pause:.1?}");
-            return Err(CallError::Paused(text));
-        }
-        // Whoever asks waits no longer than for a call.
-        thread::sleep(pause);
-        let mut child = Child::start(&self.program, &self.prepare.manifest.id).map_err(|ended| self.crashed(&ended))?;
-        match child.prepare(&self.prepare, self.start_deadline, &self.log) {
-            Ok(Ok(())) => Ok(child),
-            Ok(Err(reason)) => Err(CallError::Fault(reason)),
-            Err(ended) => Err(self.crashed(&ended)),
-        }
-    }
-
-    fn crashed(&mut self, ended: &Ended) -> CallError {
-        self.crashes = self.crashes.saturating_add(1);
-        if let Some(doublings) = self.crashes.checked_sub(2) {
-            let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE);
-            self.not_before = Instant::now() + pause;
-        }
-        CallError::Fault(ended.to_string())
+    fn start(&self) -> Result<Child, CallError> {
+        let failed = |ended: Ended| CallError::Fault(ended.to_string());
+        let mut child = Child::start(&self.program, &self.prepare.manifest.id).map_err(failed)?;
+        let prepared = child.prepare(&self.prepare, self.start_deadline, &self.log).map_err(failed)?;
+        prepared.map(|()| child).map_err(CallError::Fault)
     }
 }

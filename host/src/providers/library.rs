@@ -98,15 +98,13 @@ pub(super) enum CallError {
     BadConfig(String),
     /// The plugin failed: its author's matter.
     Fault(String),
-    /// Nobody asked the plugin: it has a process of its own, which crashed and is given a pause.
-    Paused(String),
 }
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CallError::Rejected(rejection) => write!(f, "rejected: {rejection}"),
-            CallError::BadConfig(text) | CallError::Fault(text) | CallError::Paused(text) => f.write_str(text),
+            CallError::BadConfig(text) | CallError::Fault(text) => f.write_str(text),
         }
     }
 }
@@ -124,17 +122,12 @@ impl Library {
         // SAFETY: the symbol is of this type by the ABI, whose major version is in its name.
         let table = unsafe { library.get::<*const StreamitProviderV1>("streamit_provider_v1") }
             .map_err(|error| format!("no symbol streamit_provider_v1: {error}"))?;
-        // SAFETY: the symbol's address is in the library's data, and the first field is always there.
-        let size = unsafe { (**table).size } as usize;
-        let mut copy =
-            StreamitProviderV1 { size: 0, reserved: 0, create: None, destroy: None, embed_url: None, extension: None };
-        // SAFETY: a field lies in both tables or is left at None; all-zero bytes are None for a function pointer.
-        unsafe {
-            let bytes = size.min(size_of::<StreamitProviderV1>());
-            ptr::copy_nonoverlapping((*table).cast::<u8>(), (&raw mut copy).cast::<u8>(), bytes);
-        }
-        if copy.create.is_none() || copy.embed_url.is_none() {
-            return Err(format!("its function table ({size} bytes) has no create or no embed_url"));
+        // SAFETY: the symbol's address is in the library's data, which has a table there that is as large as it says.
+        let Some(table) = (unsafe { StreamitProviderV1::read(*table) }) else {
+            return Err("its function table is smaller than that of ABI 1".into());
+        };
+        if table.create.is_none() || table.embed_url.is_none() {
+            return Err(format!("its function table ({} bytes) has no create or no embed_url", table.size));
         }
         // Both live as long as the library, which is for ever; there is one per load.
         let has_log = logger.is_some();
@@ -146,7 +139,7 @@ impl Library {
             log: if has_log { Some(log) } else { None },
             extension: None,
         }));
-        Ok(Library { table: copy, host })
+        Ok(Library { table, host })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
-    io::{ErrorKind, Read, Write},
+    io::{ErrorKind, Read},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
@@ -16,15 +16,19 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Description, State,
+    Description, Status, copies,
     library::{self, Library},
-    output::{self, Place},
+    output::{self, Destination},
     preflight::preflight,
     prepare::{Prepare, prepare},
-    worker::{Backend, StartError, Worker},
+    worker::{self, Backend, Terms, Worker},
 };
 #[cfg(unix)]
-use super::{child::Child, isolated::Isolated};
+use super::{
+    child::Child,
+    crash::{Blame, LoaderWatch, Mark},
+    isolated::Isolated,
+};
 use crate::{
     config::{self, Isolation},
     rooms::hex,
@@ -39,21 +43,21 @@ const PREPARE_DEADLINE: Duration = Duration::from_secs(2);
 /// Different libraries of one provider that a process maps in its life: it never unmaps any.
 const MAX_LIBRARIES: usize = 32;
 
-/// Threads that a provider may take with it, in calls that never return, before it is not loaded into this process again.
-const MAX_LOST_THREADS: usize = 3;
+/// What helps against whatever a process cannot get rid of.
+pub(super) const REMEDY: &str = "restart the host, or give the provider isolation = \"process\"";
 
 /// A provider that passed every step.
 pub(super) struct Loaded {
     pub(super) description: Arc<Description>,
-    pub(super) places: Vec<Place>,
+    pub(super) destinations: Vec<Destination>,
     pub(super) worker: Worker,
-    /// The threads of this provider's that never came back, over all its generations.
-    pub(super) lost_threads: Arc<AtomicUsize>,
+    /// As it is, which may be more than was asked for.
+    pub(super) isolation: Isolation,
 }
 
 /// Why a provider does not answer: its state, the reason, and whatever its file said about itself.
 pub(super) struct NotLoaded {
-    pub(super) state: State,
+    pub(super) state: Status,
     pub(super) reason: String,
     pub(super) description: Option<Arc<Description>>,
     /// There is no file at all.
@@ -86,6 +90,7 @@ struct Residue(Mutex<HashMap<String, Remains>>);
 struct Remains {
     /// Its libraries that are mapped, by content.
     libraries: HashMap<String, Arc<Library>>,
+    /// Over all its generations.
     lost_threads: Arc<AtomicUsize>,
 }
 
@@ -95,13 +100,12 @@ impl Residue {
     }
 
     fn open(&self, id: &str, sha256: &str, path: &Path) -> Result<Arc<Library>, String> {
-        const REMEDY: &str = "restart the host, or give the provider isolation = \"process\"";
         let (known, versions, lost) = self.of(id, |remains| {
             let lost = remains.lost_threads.load(Ordering::Relaxed);
             (remains.libraries.get(sha256).cloned(), remains.libraries.len(), lost)
         });
-        if lost >= MAX_LOST_THREADS {
-            return Err(format!("{lost} of its calls never returned, each keeping a thread; {REMEDY}"));
+        if let Some(reason) = worker::spent(lost) {
+            return Err(reason);
         }
         if let Some(library) = known {
             return Ok(library);
@@ -111,7 +115,8 @@ impl Residue {
                 "{versions} versions of it are in this process already, which can unload none; {REMEDY}"
             ));
         }
-        // Not under the lock: a library whose constructor never returns shall block no other.
+        #[cfg(unix)]
+        let _watched = LoaderWatch::start(id).map_err(|error| format!("no thread for it: {error}"))?;
         let library = Arc::new(Library::open(path, Some(library::to_log(id)))?);
         self.of(id, |remains| remains.libraries.insert(sha256.to_owned(), library.clone()));
         Ok(library)
@@ -136,11 +141,11 @@ impl Loader {
         let mut origin = Origin { settings: settings.clone(), path: path.clone(), sha256: String::new() };
         if !settings.enabled {
             let reason = "turned off by `enabled = false`".to_owned();
-            let off = NotLoaded { state: State::Disabled, reason, description: None, is_missing: false };
+            let off = NotLoaded { state: Status::Disabled, reason, description: None, is_missing: false };
             return Some((origin, Err(off)));
         }
         let refused = |(reason, is_missing): (String, bool)| NotLoaded {
-            state: State::Refused,
+            state: Status::Refused,
             reason: format!("{}: {reason}", path.display()),
             description: None,
             is_missing,
@@ -164,7 +169,7 @@ impl Loader {
     fn load_bytes(&self, id: &str, bytes: &[u8], origin: &Origin, state_dir: &Path) -> Result<Loaded, NotLoaded> {
         let Origin { settings, sha256, .. } = origin;
         let refused =
-            |reason: String| NotLoaded { state: State::Refused, reason, description: None, is_missing: false };
+            |reason: String| NotLoaded { state: Status::Refused, reason, description: None, is_missing: false };
         if let Some(pin) = &settings.sha256
             && pin != sha256
         {
@@ -182,27 +187,19 @@ impl Loader {
             description: Some(description.clone()),
             is_missing: false,
         };
-        let refused = |reason| not_loaded(State::Refused, reason);
-        let places = output::places(&description.manifest, &settings.config).map_err(refused)?;
-        let library = private_copy(bytes, sha256, state_dir).map_err(refused)?;
+        let refused = |reason| not_loaded(Status::Refused, reason);
+        let destinations = output::destinations(&description.manifest, &settings.config).map_err(refused)?;
+        let library = copies::private_copy(bytes, sha256, state_dir).map_err(refused)?;
         let marker = Marker::of(&library);
-        if settings.isolation == Isolation::None && marker.is_left_over() {
-            return Err(not_loaded(State::Quarantined, marker.reason()));
+        let isolation = isolation(id, settings, &library);
+        if isolation == Isolation::None && marker.is_left_over() {
+            return Err(not_loaded(Status::Quarantined, marker.reason()));
         }
         let manifest = (*description.manifest).clone();
-        let what = Prepare { library, manifest, config: settings.config.clone(), places: places.clone() };
+        let what = Prepare { library, manifest, config: settings.config.clone(), destinations: destinations.clone() };
         self.probe(&what).map_err(refused)?;
-        match self.start(what, origin, marker) {
-            Ok(worker) => {
-                let lost_threads = self.residue.of(id, |remains| remains.lost_threads.clone());
-                Ok(Loaded { description, places, worker, lost_threads })
-            }
-            Err(StartError::Refused(reason)) => Err(refused(reason)),
-            Err(StartError::Hung) => {
-                let reason = format!("loading it did not end within {PREPARE_DEADLINE:?}, though its probe did");
-                Err(not_loaded(State::Hung, reason))
-            }
-        }
+        let worker = self.start(what, origin, isolation, marker).map_err(refused)?;
+        Ok(Loaded { description, destinations, worker, isolation })
     }
 
     /// Whether the plugin gets through its preparation in a process of its own: the last step before it runs in this one.
@@ -226,18 +223,34 @@ impl Loader {
     }
 
     /// Gives the provider a thread, and on it the plugin or the plugin's own process.
-    fn start(&self, what: Prepare, origin: &Origin, marker: Marker) -> Result<Worker, StartError> {
+    fn start(&self, what: Prepare, origin: &Origin, isolation: Isolation, marker: Marker) -> Result<Worker, String> {
         let id = what.manifest.id.clone();
         let deadline = Duration::from_millis(origin.settings.call_timeout_ms);
-        match origin.settings.isolation {
-            _ if !self.is_serving => Worker::start(&id, None, PREPARE_DEADLINE, || Ok(Backend::Nobody)),
+        let mut terms = Terms {
+            name: id.clone(),
+            deadline: None,
+            lost_threads: self.residue.of(&id, |remains| remains.lost_threads.clone()),
+            #[cfg(unix)]
+            blame: None,
+        };
+        match isolation {
+            _ if !self.is_serving => Worker::start(terms, PREPARE_DEADLINE, || Ok(Backend::Nobody)),
             Isolation::None => {
-                let (residue, sha256, name) = (self.residue.clone(), origin.sha256.clone(), id.clone());
-                Worker::start(&name, Some(deadline), PREPARE_DEADLINE, move || {
+                terms.deadline = Some(deadline);
+                #[cfg(unix)]
+                {
+                    terms.blame = Blame::new(&id, Mark::of(&what.library).path());
+                }
+                let (residue, sha256) = (self.residue.clone(), origin.sha256.clone());
+                Worker::start(terms, PREPARE_DEADLINE, move || {
                     let _turn = turn();
                     let _marked = marker.set()?;
+                    #[cfg(unix)]
+                    if let Some(blame) = Blame::new(&id, &marker.0) {
+                        blame.watch();
+                    }
                     let open = || residue.open(&id, &sha256, &what.library);
-                    prepare(&what, open, |_| {}).map(Backend::Here)
+                    prepare(&what, open, |_| {}).map(|instance| Backend::Here(Arc::new(instance)))
                 })
             }
             // The child's own deadline is the one that counts: this thread outlives it.
@@ -245,14 +258,33 @@ impl Loader {
             Isolation::Process => {
                 let log = library::to_log(&id);
                 let apart = Isolated::new(self.program.clone(), what, deadline, PREPARE_DEADLINE, log);
-                Worker::start(&id, None, PREPARE_DEADLINE, move || Ok(Backend::Apart(Box::new(apart))))
+                Worker::start(terms, PREPARE_DEADLINE, move || Ok(Backend::Apart(Box::new(apart))))
             }
             #[cfg(not(unix))]
-            Isolation::Process => {
-                Err(StartError::Refused("isolation = \"process\" is not available on this system".into()))
-            }
+            Isolation::Process => Err("isolation = \"process\" is not available on this system".into()),
         }
     }
+}
+
+/// As configured; but what took the host with it has a process of its own from then on.
+#[cfg(unix)]
+fn isolation(id: &str, settings: &config::Provider, library: &Path) -> Isolation {
+    let mark = Mark::of(library);
+    if settings.isolation == Isolation::None && mark.is_there() {
+        tracing::warn!(
+            provider.id = %id,
+            "the host died in its code, so it gets a process of its own; replace it, set isolation = \"process\", or delete \
+             plugins/{} in the folder `state_dir` to trust it again",
+            mark.name()
+        );
+        return Isolation::Process;
+    }
+    settings.isolation
+}
+
+#[cfg(not(unix))]
+fn isolation(_: &str, settings: &config::Provider, _: &Path) -> Isolation {
+    settings.isolation
 }
 
 /// How long a plugin waits while another is being loaded; one that hangs there must not keep all others out.
@@ -269,6 +301,17 @@ fn turn() -> Option<MutexGuard<'static, ()>> {
             Err(TryLockError::Poisoned(turn)) => return Some(turn.into_inner()),
             Err(TryLockError::WouldBlock) if waited.elapsed() > TURN_PATIENCE => return None,
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// Waits, but not for ever, until no plugin is being loaded, and lets none begin: a process that ends now ends in nobody's
+/// constructor.
+pub fn stop_loading() {
+    let since = Instant::now();
+    while since.elapsed() < PREPARE_DEADLINE {
+        if let Some(turn) = turn() {
+            return std::mem::forget(turn);
         }
     }
 }
@@ -325,7 +368,7 @@ impl Drop for Marked {
     }
 }
 
-fn library_path(id: &str, settings: &config::Provider, plugins: &config::Plugins) -> PathBuf {
+pub(super) fn library_path(id: &str, settings: &config::Provider, plugins: &config::Plugins) -> PathBuf {
     use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
     let default = || format!("{DLL_PREFIX}{}{DLL_SUFFIX}", id.replace('-', "_"));
     plugins.dir.join(settings.library.clone().unwrap_or_else(default))
@@ -390,33 +433,4 @@ fn only_the_owner_writes(file: &fs::Metadata, path: &Path) -> Result<(), String>
 #[cfg(not(unix))]
 fn only_the_owner_writes(_: &fs::Metadata, _: &Path) -> Result<(), String> {
     Ok(())
-}
-
-/// What gets loaded: a copy nobody else writes to, named by its content. Replacing the original cannot pull a mapped
-/// library away from under the process, and the loader cannot mistake a new version for the old one.
-pub(super) fn private_copy(bytes: &[u8], sha256: &str, state_dir: &Path) -> Result<PathBuf, String> {
-    let folder = state_dir.join("plugins");
-    let failed = |what: &str, error: std::io::Error| format!("cannot {what} {}: {error}", folder.display());
-    fs::create_dir_all(&folder).map_err(|error| failed("create", error))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let private = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(&folder, private).map_err(|error| failed("protect", error))?;
-    }
-    // Absolute, so that the loader never searches its own folders.
-    let folder = folder.canonicalize().map_err(|error| failed("find", error))?;
-    let path = folder.join(format!("{sha256}.{}", std::env::consts::DLL_EXTENSION));
-    if fs::read(&path).is_ok_and(|existing| existing == bytes) {
-        return Ok(path);
-    }
-    let unique = hex(&crate::rooms::random_bytes::<8>());
-    let temporary = folder.join(format!("{sha256}.{unique}.part"));
-    let written = File::create(&temporary).and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
-    let moved = written.and_then(|()| fs::rename(&temporary, &path));
-    moved.map_err(|error| {
-        let _ = fs::remove_file(&temporary);
-        failed("write a private copy into", error)
-    })?;
-    Ok(path)
 }

@@ -6,32 +6,32 @@ use url::Url;
 
 /// Where a provider's URLs may be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Place {
+pub(super) enum Destination {
     /// Another origin: scheme, host, and the port if it is not the usual one.
     Origin(String),
     /// This host, below a path that begins and ends with a slash.
     Here(String),
 }
 
-/// The places a manifest declares, with the operator's configuration filled in.
-pub(super) fn places(manifest: &Manifest, config: &toml::Table) -> Result<Vec<Place>, String> {
-    manifest.player.embed_origins.iter().map(|origin| place(origin, config)).collect()
+/// The destinations a manifest declares, with the operator's configuration filled in.
+pub(super) fn destinations(manifest: &Manifest, config: &toml::Table) -> Result<Vec<Destination>, String> {
+    manifest.player.embed_origins.iter().map(|origin| destination(origin, config)).collect()
 }
 
-fn place(origin: &str, config: &toml::Table) -> Result<Place, String> {
+fn destination(origin: &str, config: &toml::Table) -> Result<Destination, String> {
     let Some(key) = config_key(origin) else {
         return Url::parse(origin)
-            .map(|url| Place::Origin(url.origin().ascii_serialization()))
+            .map(|url| Destination::Origin(url.origin().ascii_serialization()))
             .map_err(|error| format!("{origin}: {error}"));
     };
     let Some(value) = config.get(key).and_then(|value| value.as_str()) else {
         return Err(format!("config.{key}: missing; the provider's embed_origins name it"));
     };
     if value.starts_with('/') && !value.starts_with("//") && value.ends_with('/') {
-        return Ok(Place::Here(value.to_owned()));
+        return Ok(Destination::Here(value.to_owned()));
     }
     match Url::parse(value) {
-        Ok(url) if is_safe(&url) => Ok(Place::Origin(url.origin().ascii_serialization())),
+        Ok(url) if is_safe(&url) => Ok(Destination::Origin(url.origin().ascii_serialization())),
         _ => Err(format!("config.{key}: `{value}`: expected \"/path/\" on this host or \"https://host/…\"")),
     }
 }
@@ -43,7 +43,7 @@ fn is_safe(url: &Url) -> bool {
 }
 
 /// Whether a URL that a plugin wrote may be given to a browser.
-pub(super) fn check_url(text: &str, places: &[Place]) -> Result<(), String> {
+pub(super) fn check_url(text: &str, destinations: &[Destination]) -> Result<(), String> {
     if text.is_empty() {
         return Err("its URL is empty".into());
     }
@@ -61,19 +61,19 @@ pub(super) fn check_url(text: &str, places: &[Place]) -> Result<(), String> {
     if !is_safe(&url) {
         return Err(format!("its URL is neither https nor http on this machine: {}", shown()));
     }
-    let allowed = places.iter().any(|place| match place {
-        Place::Here(path) => is_here && url.path().starts_with(path.as_str()),
-        Place::Origin(origin) => !is_here && url.origin().ascii_serialization() == *origin,
+    let allowed = destinations.iter().any(|place| match place {
+        Destination::Here(path) => is_here && url.path().starts_with(path.as_str()),
+        Destination::Origin(origin) => !is_here && url.origin().ascii_serialization() == *origin,
     });
     if allowed { Ok(()) } else { Err(format!("its URL is on none of its embed_origins: {}", shown())) }
 }
 
-impl Place {
+impl Destination {
     /// As it stands in a Content-Security-Policy and in `event.origin` checks.
     pub(super) fn as_source(&self) -> &str {
         match self {
-            Place::Origin(origin) => origin,
-            Place::Here(_) => "'self'",
+            Destination::Origin(origin) => origin,
+            Destination::Here(_) => "'self'",
         }
     }
 }
@@ -83,8 +83,9 @@ mod tests {
     use super::*;
 
     fn allowed(text: &str) -> bool {
-        let [cdn, local] = ["https://cdn.example", "http://localhost:3000"].map(|origin| Place::Origin(origin.into()));
-        check_url(text, &[cdn, local, Place::Here("/media/".into())]).is_ok()
+        let [cdn, local] =
+            ["https://cdn.example", "http://localhost:3000"].map(|origin| Destination::Origin(origin.into()));
+        check_url(text, &[cdn, local, Destination::Here("/media/".into())]).is_ok()
     }
 
     #[test]

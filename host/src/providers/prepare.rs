@@ -5,13 +5,13 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use streamit_plugin_api::{
-    Manifest,
+    Manifest, Media,
     manifest::{Example, Reject},
 };
 
 use super::{
     library::{CallError, Instance, Library},
-    output::{self, Place},
+    output::{self, Destination},
 };
 
 /// Everything that is needed to get a provider ready.
@@ -21,7 +21,7 @@ pub(super) struct Prepare {
     pub(super) library: PathBuf,
     pub(super) manifest: Manifest,
     pub(super) config: toml::Table,
-    pub(super) places: Vec<Place>,
+    pub(super) destinations: Vec<Destination>,
 }
 
 /// What a plugin is doing.
@@ -53,6 +53,20 @@ impl Prepare {
             .map_err(|error| CallError::BadConfig(error.to_string()))?;
         Instance::create(library.clone(), &config)
     }
+
+    /// Asks `instance`; or, under a configuration of its own, another one.
+    fn ask(
+        &self,
+        library: &Arc<Library>,
+        instance: &Instance,
+        media: &Media<'_>,
+        config: Option<&toml::Table>,
+    ) -> Result<String, CallError> {
+        match config {
+            Some(config) => self.create(library, Some(config))?.embed_url(media),
+            None => instance.embed_url(media),
+        }
+    }
 }
 
 /// Takes the steps, and tells each as it begins.
@@ -71,35 +85,48 @@ pub(super) fn prepare(
 }
 
 /// Whether every golden example comes out as the manifest says.
-pub(super) fn examples(what: &Prepare, library: &Arc<Library>, instance: &Instance) -> Result<(), String> {
-    let ask = |media, config: &Option<toml::Table>| match config {
-        Some(config) => what.create(library, Some(config)).and_then(|instance| instance.embed_url(media)),
-        None => instance.embed_url(media),
-    };
-    let shown =
-        |came: Result<String, CallError>| came.map_or_else(|error| error.to_string(), |url| format!("it gave {url}"));
-    for Example { media, url, config } in &what.manifest.examples {
-        let came = ask(media, config);
-        if came.as_ref() != Ok(url) {
-            return Err(format!("its golden example {media} should give {url}; {}", shown(came)));
-        }
-        match ask(media, config) {
-            Ok(again) if again == *url => {}
-            Ok(again) => return Err(format!("its golden example {media} gave {url}, and {again} when asked again")),
-            Err(error) => return Err(format!("its golden example {media} gave {url}, and when asked again: {error}")),
-        }
-        if config.is_none() {
-            output::check_url(url, &what.places)?;
+fn examples(what: &Prepare, library: &Arc<Library>, instance: &Instance) -> Result<(), String> {
+    let Manifest { examples, rejects, .. } = &what.manifest;
+    examples.iter().try_for_each(|golden| example(what, library, instance, golden))?;
+    rejects.iter().try_for_each(|golden| reject(what, library, instance, golden))
+}
+
+/// Whether this identity gives its URL, and gives it again.
+pub(super) fn example(
+    what: &Prepare,
+    library: &Arc<Library>,
+    instance: &Instance,
+    Example { media, url, config }: &Example,
+) -> Result<(), String> {
+    let ask = || what.ask(library, instance, media, config.as_ref());
+    let came = ask();
+    if came.as_ref() != Ok(url) {
+        return Err(format!("its golden example {media} should give {url}; {}", shown(came)));
+    }
+    match ask() {
+        Ok(again) if again == *url => {}
+        Ok(again) => return Err(format!("its golden example {media} gave {url}, and {again} when asked again")),
+        Err(error) => return Err(format!("its golden example {media} gave {url}, and when asked again: {error}")),
+    }
+    if config.is_none() { output::check_url(url, &what.destinations) } else { Ok(()) }
+}
+
+/// Whether this identity is refused for its field.
+pub(super) fn reject(
+    what: &Prepare,
+    library: &Arc<Library>,
+    instance: &Instance,
+    Reject { media, field, config }: &Reject,
+) -> Result<(), String> {
+    match what.ask(library, instance, media, config.as_ref()) {
+        Err(CallError::Rejected(rejection)) if rejection.problems().iter().any(|p| p.field == *field) => Ok(()),
+        came => {
+            let field = field.as_str();
+            Err(format!("its golden example {media} should be rejected for its {field}; {}", shown(came)))
         }
     }
-    for Reject { media, field, config } in &what.manifest.rejects {
-        match ask(media, config) {
-            Err(CallError::Rejected(rejection)) if rejection.problems().iter().any(|p| p.field == *field) => {}
-            came => {
-                let field = field.as_str();
-                return Err(format!("its golden example {media} should be rejected for its {field}; {}", shown(came)));
-            }
-        }
-    }
-    Ok(())
+}
+
+fn shown(came: Result<String, CallError>) -> String {
+    came.map_or_else(|error| error.to_string(), |url| format!("it gave {url}"))
 }

@@ -8,14 +8,14 @@ use std::{
 use serde::Serialize;
 use tracing::{info, warn};
 
-use super::{Provider, Providers, State, Table};
+use super::{Provider, Providers, Status, Table};
 use crate::config::{Config, ConfigError};
 
 /// Reads the configuration again when asked.
 #[derive(Clone)]
-pub struct Reloader(Arc<Shared>);
+pub struct Reloader(Arc<Started>);
 
-struct Shared {
+struct Started {
     providers: Providers,
     file: PathBuf,
     /// What the process runs with; everything but its providers needs a restart to change.
@@ -37,7 +37,7 @@ pub struct Reloaded {
 pub struct Changed {
     pub id: String,
     pub change: Change,
-    pub state: State,
+    pub state: Status,
     /// Counts the loads of this provider.
     pub generation: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +66,7 @@ pub enum Change {
 impl Reloader {
     pub fn new(providers: Providers, started_with: Config) -> Self {
         let file = started_with.file.clone();
-        Reloader(Arc::new(Shared { providers, file, started_with, turn: Mutex::default() }))
+        Reloader(Arc::new(Started { providers, file, started_with, turn: Mutex::default() }))
     }
 
     /// The file that is read again.
@@ -84,7 +84,7 @@ impl Reloader {
     /// # Errors
     /// The configuration cannot be used; nothing was changed.
     pub fn reload(&self) -> Result<Reloaded, ConfigError> {
-        let Shared { providers, file, started_with, turn } = &*self.0;
+        let Started { providers, file, started_with, turn } = &*self.0;
         let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let config = Config::load(file).inspect_err(|error| warn!("nothing is reloaded: {error}"))?;
         let before = providers.list();
@@ -95,7 +95,7 @@ impl Reloader {
             let (provider, change, reason) = decide(present, next);
             let generation = provider.generation;
             let (state, own) = provider.status();
-            let reason = reason.or_else(|| (!own.is_empty()).then(|| own.to_owned()));
+            let reason = reason.or_else(|| (!own.is_empty()).then(|| own.into_owned()));
             if present.is_none_or(|present| !Arc::ptr_eq(present, &provider)) {
                 provider.announce();
             }
@@ -105,7 +105,7 @@ impl Reloader {
         for (id, provider) in &*before {
             if !table.contains_key(id) {
                 info!(provider.id = %id, "provider removed");
-                let (change, state, generation) = (Change::Removed, State::Disabled, provider.generation);
+                let (change, state, generation) = (Change::Removed, Status::Disabled, provider.generation);
                 let reason = Some("the configuration does not name it any more".to_owned());
                 changes.push(Changed { id: id.clone(), change, state, generation, reason });
             }
@@ -130,7 +130,8 @@ fn decide(present: Option<&Arc<Provider>>, next: Option<Arc<Provider>>) -> (Arc<
         (Some(present), Some(next)) => (present, next),
         (None, None) => unreachable!("only what is present can be unchanged"),
     };
-    match (present.is_ready(), next.is_ready()) {
+    // One that has failed goes on with what it knows, and may be well again.
+    match (present.is_loaded(), next.is_ready()) {
         (_, true) => (next, Change::Reloaded, None),
         (true, false) if !is_meant(present, &next) => {
             let (_, reason) = next.status();
@@ -146,5 +147,5 @@ fn decide(present: Option<&Arc<Provider>>, next: Option<Arc<Provider>>) -> (Arc<
 
 /// Whether a provider stopped because somebody wants it to: it was turned off, or its file was taken away.
 fn is_meant(present: &Provider, next: &Provider) -> bool {
-    next.status().0 == State::Disabled || (next.is_missing && next.origin.path == present.origin.path)
+    next.status().0 == Status::Disabled || (next.is_missing && next.origin.path == present.origin.path)
 }

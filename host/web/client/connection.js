@@ -12,6 +12,9 @@ const LOOK_MS = 250;
 /** A handshake may take this long: a slow line needs several round trips for it. */
 const CONNECT_MS = 10_000;
 
+/** Too many messages. */
+const TOO_FAST = 4429;
+
 /** Codes after which coming back makes no sense. */
 const FINAL = new Map([
   [4401, "wrong_key"],
@@ -35,6 +38,7 @@ const FINAL = new Map([
  * - `welcome` (the WELCOME): who one is.
  * - `state` (the newest STATE).
  * - `refused` (the ERROR): the server does not take this HELLO; say another with `open(…)`.
+ * - `full` (the ERROR): the room has no place at the moment; it is tried again.
  * - `error` (an ERROR) about one's own message.
  * - `doubt`: the machine slept or its clock was set; `now()` is not to be acted on for a moment.
  * - `unheard`: an order was sent into a dead line; nobody knows whether it arrived.
@@ -74,13 +78,14 @@ export class Connection extends EventTarget {
    * @param {object} [options]
    * @param {string} [options.name] what others see
    * @param {string | null} [options.key] the host's
-   * @param {string} [options.base] where the server is; the place this module came from if absent
+   * @param {string} [options.base] where the server is, like `https://example.org/watch`; the place this module came from
+   *   if absent
    */
   constructor(code, { name, key, base = new URL("..", import.meta.url).href } = {}) {
     super();
     this.#code = code;
     this.#hello = { name: name || undefined, key: key || undefined };
-    this.#base = base;
+    this.#base = new URL(base.endsWith("/") ? base : `${base}/`, location.href);
   }
 
   /** The newest STATE. */
@@ -189,6 +194,8 @@ export class Connection extends EventTarget {
           this.#isOver = true;
           this.#stop();
           this.#emit("refused", message);
+        } else if (message.code === "room_full") {
+          this.#emit("full", message);
         }
         break;
     }
@@ -206,6 +213,7 @@ export class Connection extends EventTarget {
       return;
     }
     this.#reportUnheard();
+    if (code === TOO_FAST) this.#emit("error", { code: "too_fast", message: "These were too many orders at once; the line is opened anew." });
     this.#emit("status", "lost");
     if (!this.#isAway) this.#retry();
   }

@@ -23,17 +23,18 @@ const RATELESS_PAUSE_MS = 5000;
 const GENTLE_RATE = 0.005;
 /** For errors that are seen; audible to some, over in two seconds. */
 const FIRM_RATE = 0.03;
-/** For errors that a seek would hardly beat. */
+/** For errors that a seek would hardly beat; and soon after a move, when the sound has just been cut anyway. */
 const HARD_RATE = 0.08;
 const HARD_BEYOND_S = 0.4;
 /** Errors beyond this are bent firmly. */
 const GENTLE_BELOW_S = 0.06;
-/** Soon after a move everyone expects a change: then also a small error is bent firmly, to be gone at once. */
+/** Soon after a move everyone expects a change: then also a small error is bent hard, to be gone at once. */
 const SOON_MS = 6000;
 /** What a bend is sized to take. */
 const ARRIVE_S = 1.5;
+const ARRIVE_SOON_S = 0.8;
 /** How old the median of the samples is by the time it is judged: a bend has gone on since. */
-const SAMPLES_AGE_S = 0.2;
+const SAMPLES_AGE_S = 0.1;
 /** A bend that has not arrived by then is judged, and if need be begun anew. */
 const BEND_LIMIT_MS = 15_000;
 
@@ -41,7 +42,9 @@ const BEND_LIMIT_MS = 15_000;
 const SETTLE_MS = 500;
 
 /** Samples whose median counts. */
-const SAMPLES = 5;
+const SAMPLES = 3;
+/** After a move they are believed at once when they agree so well: a picture that is not moving yet falls behind by more. */
+const AGREE_S = 0.01;
 
 /** So many seeks in so short a time mean that this device or line cannot keep up. */
 const STRUGGLE_SEEKS = 3;
@@ -62,8 +65,15 @@ const LEARN_SHARE = 0.6;
 const MAX_START_S = 0.5;
 const MAX_SEEK_S = 5;
 
-/** What a browser was seen to take from play() to a moving picture, before anything is known of this one. */
-const USUAL_START_S = 0.05;
+/**
+ * What a browser was seen to take from play() to a moving picture, before anything is known of this one. After a seek (and
+ * at first) its pipeline is empty; where it merely paused, the next picture is there.
+ */
+const USUAL_S = { start: 0.06, resume: 0 };
+/** The clock of a player that resumes may even leap by what its loudspeaker had in hand. */
+const LEAST_START_S = -0.1;
+/** The median of so many starts is expected of the next: one that was held up says nothing about the others. */
+const STARTS = 5;
 
 /** A seek that is planned for too short a time comes late, one for too long only waits: a third is added, and a frame. */
 const MARGIN = 1.3;
@@ -74,13 +84,23 @@ const LEAST_SEEK_S = 0.25;
 /**
  * What a device takes to do as it is told, in seconds: learned from what it did, kept by the caller.
  * @typedef {object} Costs
- * @property {number} start from play() to the first moving picture
+ * @property {number[]} start from play() after a seek to the first moving picture, the last few times
+ * @property {number[]} resume the same where the player had paused
  * @property {number} seek from one place to another
  * @property {boolean} [isRateless] bending its speed did not help
  */
 
 /** @returns {Costs} */
-export const noCosts = () => ({ start: USUAL_START_S, seek: 0 });
+export const noCosts = () => ({
+  start: [USUAL_S.start, USUAL_S.start],
+  resume: [USUAL_S.resume, USUAL_S.resume],
+  seek: 0,
+});
+
+/**
+ * `start`: play() after a seek or at first; `resume`: play() where it had paused; `seek`: to another place while it plays.
+ * @typedef {"start" | "resume" | "seek"} Move
+ */
 
 /**
  * What the player can do about its speed.
@@ -97,6 +117,8 @@ export class Controller {
   #seekBeyondS;
   #cooldownMs;
   #settlesAt = -Infinity;
+  /** Whether samples that agree are believed before that. */
+  #isEager = false;
   /** @type {number[]} */
   #errors = [];
   /** @type {{ rate: number, fromMs: number, errorS: number } | null} */
@@ -108,7 +130,7 @@ export class Controller {
   #struggles = 0;
   #nextSeekAt = -Infinity;
   #calmSince = Infinity;
-  /** What the next settled error is the miss of. @type {"start" | "seek" | null} */
+  /** What the next settled error is the miss of, and how late it was begun. @type {{ kind: Move, lateS: number } | null} */
   #learning = null;
   #movedAt = -Infinity;
 
@@ -133,6 +155,12 @@ export class Controller {
 
   /** Whether seeking does not help: the line or the device is too slow. */
   get isStruggling() { return this.#struggles > 0; }
+
+  /**
+   * What a start is expected to take, in seconds.
+   * @param {"start" | "resume"} kind
+   */
+  startCost(kind) { return median(this.#costs[kind]); }
 
   /** The error as last judged, in seconds; NaN while nothing is believed. */
   get error() { return this.#errors.length < SAMPLES ? NaN : median(this.#errors); }
@@ -161,23 +189,33 @@ export class Controller {
    * @param {number} tookS
    */
   landed(tookS) {
+    // That was no seek but a line that was away.
+    if (tookS > MAX_SEEK_S) return;
     const cost = Math.max(tookS, this.#costs.seek + LEARN_SHARE * (tookS - this.#costs.seek));
     this.#costs.seek = Math.min(MAX_SEEK_S, cost);
   }
 
   /**
    * The player has been started, or sought while it plays: its next settled error is the miss.
-   * @param {"start" | "seek"} kind
+   * @param {Move} kind
    * @param {number} nowMs
+   * @param {number} [lateS] how long after its moment: so much of the miss is not what moving takes
    */
-  moved(kind, nowMs) {
+  moved(kind, nowMs, lateS = 0) {
     this.#movedAt = nowMs;
     this.settle(nowMs);
-    this.#learning = kind;
+    this.#isEager = true;
+    this.#learning = { kind, lateS };
   }
 
-  /** Nothing is believed for a while: a seek that is under way, a tab that comes back. */
+  /** Nothing is believed for a while: a tab that comes back, a clock in doubt. */
   settle(/** @type {number} */ nowMs) {
+    this.moving(nowMs);
+    this.#isEager = false;
+  }
+
+  /** The move is still under way. */
+  moving(/** @type {number} */ nowMs) {
     this.#settlesAt = nowMs + SETTLE_MS;
     this.#errors = [];
   }
@@ -186,6 +224,12 @@ export class Controller {
   stalled(/** @type {number} */ nowMs) {
     this.settle(nowMs);
     this.#learning = null;
+  }
+
+  /** It ran dry again and again: for a while it is left behind with what it has, each time for longer. */
+  starvedAgain(/** @type {number} */ nowMs) {
+    this.#struggles += 1;
+    this.#leave(nowMs);
   }
 
   /** Its speed is 1 again, whoever saw to it. */
@@ -201,10 +245,12 @@ export class Controller {
    * @returns {Correction | null}
    */
   step(nowMs, errorS, rate) {
-    if (nowMs < this.#settlesAt || !Number.isFinite(errorS)) return null;
+    if (!Number.isFinite(errorS) || (nowMs < this.#settlesAt && !this.#isEager)) return null;
     this.#errors.push(errorS);
     if (this.#errors.length > SAMPLES) this.#errors.shift();
     if (this.#errors.length < SAMPLES) return null;
+    if (nowMs < this.#settlesAt && Math.max(...this.#errors) - Math.min(...this.#errors) > AGREE_S) return null;
+    this.#settlesAt = nowMs;
     const error = median(this.#errors);
     this.#learn(error);
     const canBend = rate === "free" && !this.#costs.isRateless;
@@ -215,6 +261,8 @@ export class Controller {
     if (Math.abs(error) > tolerance * (this.isStruggling ? STRUGGLE_FACTOR : 1)) {
       return this.#seek(nowMs, isRateless ? RATELESS_PAUSE_MS : this.#cooldownMs);
     }
+    // Going faster would only empty it sooner.
+    if (this.isStruggling && error > 0 && nowMs < this.#nextSeekAt) return null;
     if (canBend && Math.abs(error) > (this.#isSoon(nowMs) ? BEGIN_SOON_S : BEGIN_S)) return this.#begin(nowMs, error);
     return null;
   }
@@ -238,10 +286,16 @@ export class Controller {
     if (nowMs < this.#nextSeekAt) return null;
     this.#soughtAt = [...this.#soughtAt.filter((atMs) => nowMs - atMs < STRUGGLE_MS), nowMs];
     if (this.isStruggling || this.#soughtAt.length >= STRUGGLE_SEEKS) this.#struggles += 1;
-    const pause = STRUGGLE_PAUSE_MS * 2 ** (this.#struggles - 1);
-    this.#nextSeekAt = nowMs + (this.isStruggling ? Math.min(pause, STRUGGLE_PAUSE_MAX_MS) : cooldownMs);
+    if (this.isStruggling) this.#leave(nowMs);
+    else this.#nextSeekAt = nowMs + cooldownMs;
     this.#bend = null;
     return /** @type {const} */ ({ kind: "seek" });
+  }
+
+  /** Not sought again for a while: the longer, the more often it did not help. */
+  #leave(/** @type {number} */ nowMs) {
+    const pause = STRUGGLE_PAUSE_MS * 2 ** (this.#struggles - 1);
+    this.#nextSeekAt = nowMs + Math.min(pause, STRUGGLE_PAUSE_MAX_MS);
   }
 
   /**
@@ -249,9 +303,10 @@ export class Controller {
    * @param {number} error
    */
   #begin(nowMs, error) {
-    const isFirm = Math.abs(error) > GENTLE_BELOW_S || this.#isSoon(nowMs);
-    const most = Math.abs(error) > HARD_BEYOND_S ? HARD_RATE : isFirm ? FIRM_RATE : GENTLE_RATE;
-    const share = Math.min(most, Math.max(GENTLE_RATE, Math.abs(error) / ARRIVE_S));
+    const isSoon = this.#isSoon(nowMs);
+    const size = Math.abs(error);
+    const most = isSoon || size > HARD_BEYOND_S ? HARD_RATE : size > GENTLE_BELOW_S ? FIRM_RATE : GENTLE_RATE;
+    const share = Math.min(most, Math.max(GENTLE_RATE, size / (isSoon ? ARRIVE_SOON_S : ARRIVE_S)));
     const rate = 1 + Math.sign(error) * share;
     this.#bend = { rate, fromMs: nowMs, errorS: error };
     this.bends += 1;
@@ -285,13 +340,18 @@ export class Controller {
     return /** @type {const} */ ({ kind: "rest" });
   }
 
-  /** @param {number} miss */
-  #learn(miss) {
+  /** @param {number} error */
+  #learn(error) {
     if (this.#learning === null) return;
-    const most = this.#learning === "start" ? MAX_START_S : MAX_SEEK_S;
-    const cost = this.#costs[this.#learning] + LEARN_SHARE * miss;
-    this.#costs[this.#learning] = Math.max(0, Math.min(most, cost));
+    const { kind, lateS } = this.#learning;
     this.#learning = null;
+    const miss = error - lateS;
+    if (kind === "seek") {
+      this.#costs.seek = Math.max(0, Math.min(MAX_SEEK_S, this.#costs.seek + LEARN_SHARE * miss));
+    } else {
+      const took = Math.max(LEAST_START_S, Math.min(MAX_START_S, this.startCost(kind) + miss));
+      this.#costs[kind] = [...this.#costs[kind], took].slice(-STARTS);
+    }
   }
 }
 

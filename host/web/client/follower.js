@@ -24,6 +24,11 @@ const CLAIM_MS = 2000;
 /** A player that starves for so long is starving; shorter is a hiccup. */
 export const STARVING_MS = 700;
 
+/** One that starves again within this time has to have had enough for longer before a room that waits for it goes on. */
+const STARVES_AGAIN_MS = 60_000;
+const PATIENCE_MS = 5000;
+const MAX_PATIENCE_MS = 60_000;
+
 /** A player that has said nothing for so long says nothing. */
 export const SILENT_MS = 20_000;
 
@@ -32,6 +37,9 @@ const TELL_AGAIN_MS = 5000;
 
 /** A player that has been as it was told for so long has nothing more to answer. */
 const SETTLED_MS = 3000;
+
+/** A player is paused before it says so. */
+const PAUSE_IS_SAID_MS = 250;
 
 /** An appointment closer than this is now. */
 const SOON_MS = 4;
@@ -85,6 +93,7 @@ export class Follower extends EventTarget {
   /** @type {ReturnType<typeof setTimeout> | null} */
   #appointment = null;
   #claimUntil = -Infinity;
+  #claimsToPlay = false;
   #toldToPlayAt = -Infinity;
   #agreesSince = Infinity;
   /** What the player's speed was set to. */
@@ -92,11 +101,19 @@ export class Follower extends EventTarget {
   /** @type {number | null} since when the player has had nothing to show */
   #hungrySince = null;
   #isStarving = false;
+  /** @type {number | null} since when a player that the room waits for could go on */
+  #fedSince = null;
+  #starvedAt = -Infinity;
+  #patienceMs = 0;
+  /** Whether the player has not played since it was put up, or sent where it is. */
+  #wasSought = true;
   /** Whether a paused picture was brought into place since the last order. */
   #isPlaced = false;
   /** A seek under way after which the player waits for the room. @type {{ seconds: number, atMs: number } | null} */
   #landing = null;
   #isOver = false;
+  /** @type {number | null} since when the player rests although the room plays */
+  #pausedSince = null;
 
   /** Whether the room goes by this player's person: their player may say where it is, and is not sought for a drift. */
   isLeader = false;
@@ -143,7 +160,13 @@ export class Follower extends EventTarget {
   get isDetached() { return this.#isDetached; }
   get isBlocked() { return this.#isBlocked; }
   get isStarving() { return this.#isStarving; }
+  /** Whether a room that waits for this player need not any longer. */
+  get canGoOn() {
+    return this.#isReady && !this.#isStarving && !this.#isHungry() && this.#isInPlace(this.#localNow());
+  }
   get isStruggling() { return this.#controller.isStruggling; }
+  /** Whether the player itself came to the end of what it has. */
+  get ranOut() { return this.#hasEnded; }
   /** Whether the room is past the end of this video. */
   get hasEnded() { return this.#isReady && this.#isPastTheEnd(); }
   get controller() { return this.#controller; }
@@ -170,6 +193,8 @@ export class Follower extends EventTarget {
     this.#playback = playback;
     this.#isPlaced = false;
     this.#isOver = false;
+    // Whoever moves a room that was at its end begins it anew.
+    if (playback.is_playing) this.#hasEnded = false;
     if (playback.hold !== "buffering") this.isHolding = false;
     if (before) this.#controller.ordered(this.#localNow());
     if (this.#isClaimed() && !this.#agrees()) return;
@@ -180,9 +205,11 @@ export class Follower extends EventTarget {
   /**
    * The person put the player where it is, and the room has been told: until it agrees, what it says is the answer to an
    * older order and would only undo this one.
+   * @param {boolean} [isPlaying] whether it is to play; without it, as before
    */
-  claim() {
+  claim(isPlaying = this.#isMeantToPlay()) {
     this.#claimUntil = this.#localNow() + CLAIM_MS;
+    this.#claimsToPlay = isPlaying;
   }
 
   /** What the person did was refused: back to what the room says. */
@@ -206,6 +233,8 @@ export class Follower extends EventTarget {
     this.#isDetached = false;
     this.#isBlocked = false;
     this.#isPlaced = false;
+    // Whatever they did with its speed meanwhile.
+    this.#setRate(1);
     this.#controller.settle(this.#localNow());
     this.#emit("change");
     this.#obey();
@@ -275,7 +304,7 @@ export class Follower extends EventTarget {
     }
     const now = this.#localNow();
     if (this.#landing) return;
-    const { start } = this.#controller.costs;
+    const start = this.#startCost;
     const { at_ms } = /** @type {Playback} */ (this.#playback);
     const inMs = at_ms - this.#serverNow() - (start + this.offset) * 1000;
     if (inMs > SOON_MS) {
@@ -320,7 +349,7 @@ export class Follower extends EventTarget {
     const now = this.#localNow();
     this.#controller.landed((now - atMs) / 1000);
     if (!this.#playback?.is_playing || this.#isDetached) return;
-    const inMs = (seconds - this.#target(this.#controller.costs.start)) * 1000;
+    const inMs = (seconds - this.#target(this.#startCost)) * 1000;
     if (inMs > SOON_MS) this.#goLater(inMs);
     else this.#play(now);
   }
@@ -342,17 +371,21 @@ export class Follower extends EventTarget {
       return;
     }
     if (this.#player.paused) {
-      this.#go();
+      // It says so itself before long, if it was the person.
+      this.#pausedSince ??= now;
+      if (now - this.#pausedSince >= PAUSE_IS_SAID_MS) this.#go();
       return;
     }
+    this.#pausedSince = null;
     if (this.#player.stalled) {
       this.#controller.stalled(now);
       return;
     }
     if (this.#player.seeking || this.#orders.isOpen("play", now)) {
-      this.#controller.settle(now);
+      this.#controller.moving(now);
       return;
     }
+    this.#wasSought = false;
     const wasStruggling = this.isStruggling;
     const correction = this.#controller.step(now, this.error, this.rateKind);
     switch (correction?.kind) {
@@ -399,7 +432,7 @@ export class Follower extends EventTarget {
       this.#straighten();
       // Whoever comes late sees the last picture; whoever was there comes to it by themselves.
       const { duration, currentTime, paused } = this.#player;
-      if (paused && duration - currentTime > 1 && this.#canSeek()) this.#seekTo(Math.max(0, duration - END_S));
+      if (paused && !this.#hasEnded && duration - currentTime > 1 && this.#canSeek()) this.#seekTo(Math.max(0, duration - END_S));
       this.#emit("change");
     }
     return true;
@@ -407,7 +440,8 @@ export class Follower extends EventTarget {
 
   #isPastTheEnd() {
     if (!this.#playback) return false;
-    return isOver(this.#target(), this.#player.duration) || (this.#hasEnded && this.#playback.is_playing && this.#target() >= this.#player.currentTime - 1);
+    // A file may have less than it says: where its player ended there is no more, wherever the room is.
+    return isOver(this.#target(), this.#player.duration) || (this.#hasEnded && this.#playback.is_playing);
   }
 
   /** Where to be in `ahead` seconds. */
@@ -417,16 +451,21 @@ export class Follower extends EventTarget {
     return Math.max(0, positionAt(/** @type {Playback} */ (this.#playback), this.#serverNow() + ahead * 1000) + offset);
   }
 
+  /** @returns {"start" | "resume"} */
+  get #startKind() { return this.#wasSought ? "start" : "resume"; }
+  get #startCost() { return this.#controller.startCost(this.#startKind); }
+
   #canSeek() { return this.#limits.control !== "none"; }
   #startTolerance() { return this.#limits.control === "reload" ? START_RELOAD_S : START_SEEK_S; }
 
   #seekTo(/** @type {number} */ seconds) {
     const { duration } = this.#player;
     const last = Number.isFinite(duration) && duration > 0 ? Math.max(0, duration - END_S) : Infinity;
-    this.#hasEnded = false;
+    if (seconds < this.#player.currentTime) this.#hasEnded = false;
     this.#controller.seeks += 1;
     this.#controller.settle(this.#localNow());
     this.#orders.tell("seek", this.#localNow());
+    this.#wasSought = true;
     this.#player.seek(Math.min(seconds, last));
   }
 
@@ -437,8 +476,11 @@ export class Follower extends EventTarget {
   }
 
   #play(/** @type {number} */ now) {
-    this.#hasEnded = false;
-    if (this.#player.paused && !this.#player.seeking) this.#controller.moved("start", now);
+    // Playing on from its end, a player begins anew.
+    if (this.#hasEnded) return;
+    if (this.#player.paused && !this.#player.seeking) {
+      this.#controller.moved(this.#startKind, now, this.#target(this.#startCost) - this.#player.currentTime);
+    }
     this.#toldToPlayAt = now;
     this.#orders.tell("play", now);
     this.#player.play().catch((error) => {
@@ -495,18 +537,18 @@ export class Follower extends EventTarget {
   /** @param {"play" | "pause" | "seek"} kind */
   #moved(kind) {
     const now = this.#localNow();
+    if (kind === "seek" && this.#player.paused) this.#wasSought = true;
     if (this.#orders.isAnswer(kind, now)) {
       if (kind === "seek" && this.#landing && !this.#player.seeking) this.#land();
       return;
     }
     if (!this.#isReady || !this.#playback || this.#isAway || !this.#isVisible()) return;
     const { currentTime, duration, stalled } = this.#player;
-    const { is_playing } = this.#playback;
     if (!this.#isDetached) {
-      // What the room says anyway is nobody's wish.
-      if (kind === "play" && is_playing) return;
-      if (kind === "pause" && !is_playing) return;
-      if (kind === "seek" && Math.abs(this.error) < AGREES_S) return;
+      // What the room says anyway, or is being told, is nobody's wish.
+      if (kind === "play" && this.#isMeantToPlay()) return;
+      if (kind === "pause" && !this.#isMeantToPlay()) return;
+      if (kind === "seek" && !this.#isClaimed() && Math.abs(this.error) < AGREES_S) return;
     }
     // At its end a player pauses by itself, and one that has nothing to show may.
     if (kind === "pause" && (isOver(currentTime + END_S, duration) || stalled)) return;
@@ -520,6 +562,9 @@ export class Follower extends EventTarget {
     this.#setRate(1);
     this.#emit("speed");
   }
+
+  /** What the player should be doing: as the room says, or as it is being told. */
+  #isMeantToPlay() { return this.#isClaimed() ? this.#claimsToPlay : this.#playback?.is_playing ?? false; }
 
   #isClaimed() { return this.#localNow() < this.#claimUntil; }
 
@@ -536,19 +581,41 @@ export class Follower extends EventTarget {
   /** @param {number} now */
   #watchHunger(now) {
     const wants = this.#playback?.is_playing || this.isHolding;
-    if (!wants || !this.#isHungry()) {
-      this.#hungrySince = null;
-      if (!this.#isStarving) return;
-      this.#isStarving = false;
-      this.#emit("fed");
-      this.#emit("change");
+    if (wants && this.#isHungry()) {
+      this.#fedSince = null;
+      this.#hungrySince ??= now;
+      if (!this.#isStarving && now - this.#hungrySince >= STARVING_MS) this.#starve(now);
       return;
     }
-    this.#hungrySince ??= now;
-    if (this.#isStarving || now - this.#hungrySince < STARVING_MS) return;
+    this.#hungrySince = null;
+    if (!this.#isStarving) return;
+    // The room goes on when this player is where it waits, with enough to stay there: never a saw-tooth.
+    if (this.isHolding) {
+      if (!this.#isInPlace(now)) return;
+      this.#fedSince ??= now;
+      if (now - this.#fedSince < this.#patienceMs) return;
+    }
+    this.#fedSince = null;
+    this.#starvedAt = now;
+    this.#isStarving = false;
+    this.#emit("fed");
+    this.#emit("change");
+  }
+
+  /** @param {number} now */
+  #starve(now) {
+    const isAgain = now - this.#starvedAt < STARVES_AGAIN_MS;
+    this.#patienceMs = isAgain ? Math.min(Math.max(PATIENCE_MS, this.#patienceMs * 2), MAX_PATIENCE_MS) : 0;
+    // Being sent ahead costs what it has in hand: it would only run dry again.
+    if (isAgain) this.#controller.starvedAgain(now);
     this.#isStarving = true;
     this.#emit("starving");
     this.#emit("change");
+  }
+
+  /** Whether a paused player shows what the room does. */
+  #isInPlace(/** @type {number} */ now) {
+    return this.#isOver || this.#isPlaced && this.#player.paused && !this.#player.seeking && !this.#orders.isOpen("seek", now);
   }
 
   /** @param {number} now */

@@ -12,11 +12,15 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
+use tempfile::TempDir;
+
 use super::PATIENCE;
 
 /// The WebDriver of one scene; dropping it ends its browsers.
 pub(crate) struct Browser {
     driver: Child,
+    /// What it and its browsers leave behind.
+    _leavings: TempDir,
     url: String,
     flags: Vec<String>,
 }
@@ -31,8 +35,9 @@ impl Browser {
 
     pub(crate) fn with_flags(flags: &[&str]) -> Browser {
         let program = find(&["chromedriver"]).expect("chromedriver is installed; `cargo xtask test` sees to it");
+        let leavings = tempfile::tempdir().unwrap();
         let mut command = Command::new(program);
-        command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg("--port=0").env("TMPDIR", leavings.path()).stdout(Stdio::piped()).stderr(Stdio::null());
         #[cfg(unix)]
         {
             use std::os::unix::process::CommandExt;
@@ -48,7 +53,7 @@ impl Browser {
         // Whatever it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Browser { driver, url: format!("http://127.0.0.1:{port}"), flags }
+        Browser { driver, _leavings: leavings, url: format!("http://127.0.0.1:{port}"), flags }
     }
 
     pub(crate) async fn window(&self) -> Window {
@@ -182,7 +187,8 @@ impl Window {
     /// Joins the room whose page this is.
     pub(crate) async fn join(&self) {
         self.until("!document.querySelector('#enter').hidden").await;
-        self.click("#join").await;
+        // What plays in the room may have the page loaded anew before the driver has seen its click through.
+        let _ = self.0.find(Locator::Css("#join")).await.unwrap().click().await;
         self.until("document.querySelector('#connection').dataset.status === 'connected'").await;
     }
 

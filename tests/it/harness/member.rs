@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpStream,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -15,6 +15,8 @@ use tokio_tungstenite::{
 };
 
 use super::{App, PATIENCE};
+
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 
 pub(crate) struct Member {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -48,9 +50,15 @@ impl Member {
         }
     }
 
-    /// Says `hello`, and waits for WELCOME and the first STATE.
+    /// Says `hello`, and waits for WELCOME and the first STATE. As any client does, it tries again where a store was too busy.
     pub(crate) async fn join(app: &App, code: &str, hello: Value) -> Member {
-        let mut member = Member::connect(app, code, None).await.unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let mut member = loop {
+            match Member::connect(app, code, None).await {
+                Err(refused) if refused.status == 503 && Instant::now() < deadline => sleep(TRY_AGAIN).await,
+                connected => break connected.unwrap(),
+            }
+        };
         member.send(hello).await;
         member.welcome = member.next().await;
         assert_eq!(member.welcome["type"], "WELCOME", "{}", member.welcome);

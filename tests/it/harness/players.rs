@@ -123,7 +123,10 @@ async fn page(request: &Request, stream: impl AsyncWrite + Unpin, holds: &Holds)
     match parts[..] {
         ["bridge", "v1.js"] => file(stream, &repository().join("host/web/bridge-v1.js")).await,
         ["client", name] => file(stream, &repository().join("host/web/client").join(name)).await,
-        ["plugins", "acme", name] => file(stream, &repository().join("plugin-api/examples/acme").join(name)).await,
+        ["plugins", "old", "bridge.js"] => file(stream, &web("old-bridge.js")).await,
+        ["plugins", "acme" | "old", name] => {
+            file(stream, &repository().join("plugin-api/examples/acme").join(name)).await;
+        }
         ["plugins", id, name] => file(stream, &repository().join("plugins").join(id).join(name)).await,
         ["sdk", name] => match npm::fetch(&VIMEO_SDK) {
             Some(package) => file(stream, &package.join("dist").join(name)).await,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use streamit_test_servers::Proxy;
 
 use super::{
     App, PATIENCE, Room,
@@ -42,6 +43,16 @@ impl Scene {
         let app = App::start().await;
         let room = app.room().await;
         Scene { app, browser: Browser::with_flags(flags), room }
+    }
+
+    /// The same, whose files alone come over a line of their own: this one.
+    pub(crate) async fn with_media_line() -> (Scene, Proxy) {
+        let mut scene = Scene::new().await;
+        let line = Proxy::to(&[scene.app.url.strip_prefix("http://").unwrap()]);
+        let base_url = format!("http://{}/media/", line.address());
+        scene.app.write_config(&format!("[providers.mp4]\nconfig = {{ base_url = \"{base_url}\" }}"));
+        scene.app.restart_in_place().await;
+        (scene, line)
     }
 
     pub(crate) fn link(&self, url: &str) -> String {
@@ -130,4 +141,26 @@ pub(crate) async fn close<const N: usize>(windows: [Window; N]) {
     for window in windows {
         window.close().await;
     }
+}
+
+/// Creates a room by hand on the home page at `url`, and answers its link.
+pub(crate) async fn create_on_home_page(window: &Window, url: &str) -> String {
+    window.goto(url).await;
+    window.until("document.querySelector('select[name=provider]').options.length > 0").await;
+    window.click("button[name=example]").await;
+    window.type_into("#title", "Friday film").await;
+    window.click("#submit").await;
+    let link = window.until("location.pathname.includes('/r/') && location.hash === '' && location.href").await;
+    link.as_str().unwrap().to_owned()
+}
+
+/// The two players' positions, as close to one moment as two browsers can be asked, in seconds.
+pub(crate) async fn positions(ann: &Window, ben: &Window) -> (f64, f64) {
+    let script = format!("[{VIDEO}.currentTime, Date.now()]");
+    let (a, b) = tokio::join!(ann.eval(&script), ben.eval(&script));
+    let read = |value: &Value| (value[0].as_f64().unwrap(), value[1].as_f64().unwrap() / 1000.0);
+    let ((a, a_at), (b, b_at)) = (read(&a), read(&b));
+    // Both ran on until the later of the two was asked.
+    let later = a_at.max(b_at);
+    (a + later - a_at, b + later - b_at)
 }

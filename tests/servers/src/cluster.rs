@@ -18,7 +18,9 @@ impl Cluster {
             .map(|_| {
                 let bus = free_port().to_string();
                 let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
-                Redis::with(&[&cluster[..], &["--repl-diskless-sync-delay", "0"]].concat())
+                // As config/cluster.toml advises: what one master has is no reason to refuse what others have.
+                let partial = ["--cluster-require-full-coverage", "no"];
+                Redis::with(&[&cluster[..], &partial, &["--repl-diskless-sync-delay", "0"]].concat())
             })
             .collect();
         let cluster = Cluster { nodes };
@@ -44,6 +46,11 @@ impl Cluster {
     /// Addresses of three of the six.
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().take(3).map(Redis::url).collect()
+    }
+
+    /// The server of that index.
+    pub fn node(&self, index: usize) -> &Redis {
+        &self.nodes[index]
     }
 
     /// Who owns the slot of a key, as the index of a node.

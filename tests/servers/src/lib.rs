@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod cluster;
+mod nginx;
+mod pgbouncer;
 mod postgres;
 mod proxy;
 
@@ -15,6 +17,8 @@ use std::{
 };
 
 pub use cluster::Cluster;
+pub use nginx::Nginx;
+pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
 pub use proxy::Proxy;
 use tempfile::TempDir;
@@ -25,6 +29,7 @@ pub struct Redis {
     folder: TempDir,
     process: Option<Child>,
     arguments: Vec<String>,
+    has_clock: bool,
 }
 
 impl Redis {
@@ -34,9 +39,21 @@ impl Redis {
 
     /// With more of a redis-server's own arguments.
     pub fn with(arguments: &[&str]) -> Redis {
+        Redis::begin(arguments, false)
+    }
+
+    /// With a wall clock of its own, which can be set.
+    pub fn with_a_clock() -> Redis {
+        Redis::begin(&[], true)
+    }
+
+    fn begin(arguments: &[&str], has_clock: bool) -> Redis {
         let port = free_port();
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut redis = Redis { port, folder: tempfile::tempdir().unwrap(), process: None, arguments };
+        let mut redis = Redis { port, folder: tempfile::tempdir().unwrap(), process: None, arguments, has_clock };
+        if has_clock {
+            redis.set_clock(0);
+        }
         // Between finding a free port and listening on it somebody else may take it.
         for _ in 0..4 {
             if redis.try_launch() {
@@ -56,6 +73,30 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Of the process that runs now.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs, unless it was killed").id()
+    }
+
+    /// Sets its clock to so many seconds after the machine's.
+    pub fn set_clock(&self, ahead_secs: i64) {
+        let staged = self.folder.path().join("clock.new");
+        std::fs::write(&staged, format!("{ahead_secs:+}")).unwrap();
+        std::fs::rename(staged, self.clock_file()).unwrap();
+    }
+
+    fn clock_library(&self) -> std::path::PathBuf {
+        let library = self.folder.path().join("clock.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/clock.c");
+        let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
+        assert!(built.is_ok_and(|status| status.success()), "a C compiler, which Rust needs to link as well");
+        library
+    }
+
+    fn clock_file(&self) -> std::path::PathBuf {
+        self.folder.path().join("clock")
+    }
+
     /// Starts it, empty, at the address it has always had.
     pub fn launch(&mut self) {
         assert!(self.try_launch(), "redis-server ended at once; is its port taken?");
@@ -63,7 +104,11 @@ impl Redis {
 
     /// Whether it answers; if not, it has ended.
     fn try_launch(&mut self) -> bool {
-        let process = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        if self.has_clock {
+            command.env("LD_PRELOAD", self.clock_library()).env("CLOCK_FILE", self.clock_file());
+        }
+        let process = command
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"])
             .args(["--port", &self.port.to_string(), "--dir", &self.folder.path().display().to_string()])
             .args(&self.arguments)
@@ -111,7 +156,7 @@ impl Redis {
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.process.as_ref().unwrap().id().to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 }
@@ -119,6 +164,33 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// A program that listens on a port, and is killed with this.
+struct Listening(Child);
+
+impl Listening {
+    /// Waits until it listens. The port is asked, since not every program says so.
+    fn on(port: u16, process: Child, name: &str) -> Listening {
+        let mut listening = Listening(process);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let has_ended = listening.0.try_wait().is_ok_and(|ended| ended.is_some());
+            assert!(
+                !has_ended && Instant::now() < deadline,
+                "{name} does not listen on {port}; if it said why, it is above"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        listening
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

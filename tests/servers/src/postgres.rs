@@ -22,9 +22,7 @@ impl Postgres {
     pub fn start() -> Postgres {
         let folder = tempfile::Builder::new().prefix("streamit-postgres").tempdir().unwrap();
         let mut postgres = Postgres { port: free_port(), folder, process: None };
-        if is_root() {
-            run(Command::new("chown").arg(unprivileged()).arg(postgres.folder.path()));
-        }
+        give_away(postgres.folder.path());
         let data = postgres.data();
         run(program("initdb")
             .args(["--auth=trust", "--username=streamit", "--no-sync", "--encoding=UTF8", "-D"])
@@ -38,6 +36,10 @@ impl Postgres {
         }
         postgres.launch();
         postgres
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn url(&self) -> String {
@@ -73,6 +75,13 @@ impl Postgres {
         true
     }
 
+    /// What it answers to a query, one row a line.
+    pub fn ask(&self, sql: &str) -> String {
+        let answer = program("psql").args(["-XAt", &self.url(), "-c", sql]).output().unwrap();
+        assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+        String::from_utf8(answer.stdout).unwrap()
+    }
+
     /// Ends it at once; what was committed stays.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -94,9 +103,16 @@ impl Drop for Postgres {
     }
 }
 
+/// A folder becomes theirs who run the server's programs.
+pub(crate) fn give_away(folder: &Path) {
+    if is_root() {
+        run(Command::new("chown").arg("-R").arg(unprivileged()).arg(folder));
+    }
+}
+
 /// One of the server's programs. It refuses to run as root, so root runs it as somebody else.
-fn program(name: &str) -> Command {
-    let path = find(name).expect("postgresql is installed; `cargo xtask test` sees to it");
+pub(crate) fn program(name: &str) -> Command {
+    let path = find(name).unwrap_or_else(|| panic!("{name} is not installed; `cargo xtask test` sees to it"));
     if !is_root() {
         return Command::new(path);
     }
@@ -106,12 +122,13 @@ fn program(name: &str) -> Command {
     command
 }
 
-/// Debian keeps the server's programs out of PATH, in a folder per version.
+/// Debian keeps the server's programs out of PATH, in a folder per version, and others' out of people's.
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     folders.extend(std::env::split_paths(&path));
+    folders.push("/usr/sbin".into());
     folders.into_iter().map(|folder| folder.join(name)).find(|program| Path::is_file(program))
 }
 

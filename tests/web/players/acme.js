@@ -2,11 +2,17 @@
 
 Object.assign(player, { duration: 600, base: Number(query.get("start") ?? 0) });
 
-const EVENTS = new Set(["timeupdate", "play", "pause", "ended", "seeked"]);
+/** What it calls what happens to it. */
+const EVENTS = {
+  timeupdate: "timeupdate", play: "play", pause: "pause", ended: "ended", seeked: "seeked", playing: "playing",
+  stall: "waiting", advert: "waiting", fed: "playing", resumed: "playing", duration: "timeupdate",
+};
 
 player.changed = (event) => {
-  if (EVENTS.has(event)) tell({ event, seconds: player.shownTime, duration: player.duration });
+  if (EVENTS[event]) tell({ event: EVENTS[event], seconds: player.shownTime, duration: player.duration });
 };
+
+untilReady.then(() => tell({ event: "ready", seconds: player.shownTime, duration: player.duration }));
 
 player.fail = () => {};
 player.shapes = (value) => [

@@ -235,6 +235,51 @@ test("whom the room waits for is left alone until it has something to show", () 
   equal(it.player.told, []);
 });
 
+/** A room that waits for this player, at `at`. */
+function held(it, at) {
+  it.player.stalled = true;
+  it.pass(1000);
+  it.follower.isHolding = true;
+  it.follower.apply({ ...it.rests(at), hold: "buffering" });
+  it.pass(1000);
+}
+
+test("whom the room waits for is fed when its picture is where the room is", () => {
+  const it = scene().inPlay(30);
+  held(it, 36);
+  it.player.stalled = false;
+  it.pass(500);
+  equal(it.player.told, ["pause"]);
+  it.player.does("pause");
+  it.pass(500);
+  equal(it.player.told, ["pause", "seek 36.0"]);
+  it.pass(500);
+  equal([it.heard, it.follower.canGoOn], [["starving"], false]);
+  it.player.does("seeked");
+  it.pass(200);
+  equal([it.heard, it.follower.canGoOn], [["starving", "fed"], true]);
+  equal(it.acts, []);
+});
+
+test("each time it starves again, it has to have had enough for longer", () => {
+  const it = scene().inPlay(30);
+  const waits = [];
+  for (let n = 0; n < 4; n += 1) {
+    held(it, 36 + n);
+    it.player.stalled = false;
+    it.player.does("pause");
+    it.pass(200);
+    it.player.does("seeked");
+    let waited = 0;
+    for (; !it.follower.canGoOn; waited += 1) it.pass(1000);
+    waits.push(waited);
+    it.follower.apply(it.plays(36 + n));
+    it.player.does("play");
+    it.pass(2000);
+  }
+  equal(waits[0] <= 1 && waits[1] >= 4 && waits[2] >= 9 && waits[3] >= 19, true, `${waits}`);
+});
+
 test("another speed is put back, and said", () => {
   const it = scene().inPlay(30);
   it.player.playbackRate = 2;
@@ -287,4 +332,88 @@ test("a player that loads anew is not moved for a second, nor while it loads", (
   equal(player.told.length, 1);
   it.pass(60_000);
   equal(player.told.length, 1, "still loading");
+});
+
+test("a player that was sent somewhere is told to play earlier than one that only paused", () => {
+  const start = (isSought) => {
+    const it = scene().inPlay(30);
+    it.follower.controller.costs.start = [0.15, 0.15];
+    it.follower.controller.costs.resume = [0, 0];
+    it.follower.apply(it.rests(isSought ? 60 : 34));
+    it.player.does("pause");
+    it.pass(200);
+    if (isSought) it.player.does("seeked");
+    it.player.told.length = 0;
+    it.follower.apply({ ...it.plays(isSought ? 60 : 34), at_ms: it.now + 100 });
+    return it.player.told;
+  };
+  equal([start(true), start(false)], [["play"], []]);
+});
+
+test("a hand on the player's own bar pauses, seeks and plays: each is an order, before the room has answered the first", () => {
+  const it = scene().inPlay(30);
+  it.follower.isLeader = true;
+  it.follower.addEventListener("act", ({ detail }) => it.follower.claim({ play: true, pause: false }[detail.kind]));
+  it.player.does("pause");
+  it.player.aim = 60;
+  it.player.does("seeked");
+  it.player.does("play");
+  equal(it.acts, ["pause", "seek", "play"]);
+  // The room's answers come one by one; only the last is what the person wants.
+  it.follower.apply(it.rests(34));
+  it.follower.apply(it.rests(60));
+  equal(it.player.told, []);
+  it.follower.apply(it.plays(60));
+  it.pass(1000);
+  equal(it.player.told, []);
+});
+
+test("a player that is paused and has not said so yet is not told to play", () => {
+  const it = scene().inPlay(30);
+  it.player.paused = true;
+  it.pass(200);
+  equal(it.player.told, []);
+  it.player.does("pause");
+  equal(it.acts, ["pause"]);
+});
+
+test("a player that is paused and never says so is told to play", () => {
+  const it = scene().inPlay(30);
+  it.player.paused = true;
+  it.pass(500);
+  equal(it.player.told.length, 1, `${it.player.told}`);
+});
+
+test("a file that ends before its time is left at its end until somebody moves the room", () => {
+  const it = scene().inPlay(30);
+  it.player.paused = true;
+  it.player.does("ended");
+  it.pass(20_000);
+  equal([it.player.told, it.acts, it.follower.ranOut], [[], [], true]);
+  it.follower.apply(it.plays(0));
+  equal(it.player.told.at(-1).startsWith("seek 0."), true, `${it.player.told}`);
+});
+
+test("whoever comes back to the room comes back to its speed", () => {
+  const it = scene().inPlay(30);
+  it.follower.detach();
+  it.player.playbackRate = 2;
+  it.player.does("ratechange");
+  equal(it.player.playbackRate, 2);
+  it.follower.rejoin();
+  equal(it.player.playbackRate, 1);
+});
+
+test("a viewer who starves again and again is left behind with what they have", () => {
+  const it = scene().inPlay(30);
+  for (let n = 0; n < 3; n += 1) {
+    it.player.stalled = true;
+    it.pass(3000);
+    it.player.stalled = false;
+    it.pass(4000);
+    if (it.player.seeking) it.player.does("seeked");
+  }
+  equal(it.follower.isStruggling, true);
+  equal(it.player.told.filter((told) => told.startsWith("seek")).length <= 1, true, `${it.player.told}`);
+  equal(it.player.playbackRate, 1, "going faster would only empty it sooner");
 });

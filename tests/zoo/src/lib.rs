@@ -85,8 +85,9 @@ pub const AT_LOAD: &[Animal] = &[
     // What its table holds.
     refused("no-create", &["-DCREATE_FN=NULL"], "its function table (40 bytes) has no create or no embed_url"),
     refused("no-embed", &["-DEMBED_FN=NULL"], "its function table (40 bytes) has no create or no embed_url"),
-    refused("tiny-table", &["-DTABLE_SIZE=8"], "its function table (8 bytes) has no create or no embed_url"),
-    refused("empty-table", &["-DTABLE_SIZE=0"], "its function table (0 bytes) has no create or no embed_url"),
+    refused("tiny-table", &["-DTABLE_SIZE=8"], "its function table is smaller than that of ABI 1"),
+    refused("cut-table", &["-DTABLE_SIZE=36"], "its function table is smaller than that of ABI 1"),
+    refused("empty-table", &["-DTABLE_SIZE=0"], "its function table is smaller than that of ABI 1"),
     harmless("large-table", &["-DTABLE_SIZE=4096"]),
     harmless("null-instance", &[]),
     // What create does.
@@ -162,6 +163,14 @@ pub const IN_CALLS_APART: &[(&str, &str)] = &[
 /// One that is well in a child and crashes in the host.
 pub const CRASHES_IN_HOST: Animal =
     Animal { name: "host-crasher", flags: &["-DCONSTRUCTOR=abort_in_host()"], state: "quarantined", reason: "" };
+
+/// One that is well in a child and whose constructor never returns in the host.
+pub const HANGS_IN_HOST: Animal =
+    Animal { name: "host-hanger", flags: &["-DCONSTRUCTOR=loop_in_host()"], state: "quarantined", reason: "" };
+
+/// One that takes its time to be loaded into the host.
+pub const SLOW_IN_HOST: Animal =
+    Animal { name: "host-sleeper", flags: &["-DCONSTRUCTOR=wait_in_host()"], state: "ready", reason: "" };
 
 /// Builds a library of `zoo.c` with these flags into `folder`, under the name a host looks for.
 pub fn build(folder: &Path, name: &str, flags: &[&str]) -> PathBuf {

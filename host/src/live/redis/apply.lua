@@ -1,17 +1,16 @@
--- A host's order, by the rules of playback.rs and timeline.rs. ARGV: clock, fence, expires, op, position_ms, at_ms,
--- version, and 'buffering' of a PAUSE or 'ended' of a PROGRESS. The answer's status: 1 changed, 0 nothing, 2 stale.
+-- A host's order, by the rules of playback.rs and timeline.rs. ARGV: clock, expires, op, position_ms, at_ms, version,
+-- and 'buffering' of a PAUSE or 'ended' of a PROGRESS. The answer's status: 1 changed, 0 nothing, 2 stale.
 -- `expires`: an order that was held up on the way is not carried out late.
 local MAX_REPORT_AGE_MS = 2000
 local PROGRESS_TOLERANCE_MS = 80
 local STALE_FOR_MS = 20000
 local now = clock()
-local fence, expires, op = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local position, about, version, more = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+local expires, op = ARGV[2], ARGV[3]
+local position, about, version, more = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local is_report = op == 'PROGRESS'
 local s = load_state()
 if not s then return answer(-1, nil, now) end
-if fence < s.fence then return answer(-2, nil, now) end
-if expires and now > expires then return answer(-3, nil, now) end
+if is_late(expires, now) then return answer(-3, nil, now) end
 
 local function is_unknown(mark, mark_at)
   if version then return version < mark end

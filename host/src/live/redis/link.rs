@@ -1,331 +1,263 @@
-//! The lines to Redis: one for commands, one for subscriptions. Each is watched and rebuilt; while one is down its users
-//! are told at once, and nothing said meanwhile is sent later.
+//! The way to Redis, be it one server or a cluster of them.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion, PushInfo,
-    PushKind, RedisFuture, RedisResult, Value,
-    aio::{ConnectionLike, MultiplexedConnection},
-    cluster::ClusterClient,
-    cluster_async::ClusterConnection,
+    Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError, RedisResult,
+    Value,
+    aio::MultiplexedConnection,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
-use tokio::{
-    sync::{Notify, mpsc},
-    time::{Instant, sleep, timeout},
+use tokio::{sync::Notify, time::timeout};
+
+use super::{
+    cluster::Cluster,
+    server::{CONNECT_DEADLINE, Server, Terms, Trial, open},
+    view::slot,
 };
-use tracing::{info, warn};
+use crate::{config, telemetry::Metrics};
 
-use crate::{rooms::random_share, telemetry::Metrics};
+/// What a server says that answers, and is not the one to talk to: a replica, one that is still reading its data, a cluster
+/// without a master. Another connection may lead to another one.
+const WRONG_SERVER: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
 
-/// How long anything may take before Redis counts as away.
-pub(super) const DEADLINE: Duration = Duration::from_millis(300);
-const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
-
-/// A line that says nothing is asked this often whether it lives; the library itself never finds out.
-const PING_EVERY: Duration = Duration::from_secs(2);
-const MISSED_PINGS: u32 = 2;
-
-/// Two failed commands within this are no accident.
-const DOUBTS_WITHIN: Duration = Duration::from_secs(1);
-
-/// Between two tries to connect: short, since everyone waits; never the same, since every node tries.
-const RETRY: Duration = Duration::from_millis(100);
+/// Everything that will be used, under the same prefix, and leaves nothing: a script that writes and publishes.
+const PROBE: &str =
+    "#!lua\nredis.call('SET', KEYS[1], '1')\nredis.call('DEL', KEYS[1])\nredis.call('SPUBLISH', KEYS[2], '')\nreturn 1";
 
 /// What arrives without being asked for.
 pub(super) enum Event {
     /// Something was published on a channel.
     Message { channel: Bytes, payload: Vec<u8> },
-    /// A line is back, or a channel was lost and found: whatever was published meanwhile is not known.
-    Reread,
+    /// A channel was not heard for a while: what was published meanwhile is not known.
+    Missed(Bytes),
 }
 
-/// One server or a cluster: commands look the same.
-#[derive(Clone)]
-pub(super) enum Line {
-    One(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
+/// Hears events. It must not wait: nothing else arrives meanwhile.
+pub(super) type Hear = Arc<dyn Fn(Event) + Send + Sync>;
 
-impl ConnectionLike for Line {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Line::One(line) => line.req_packed_command(cmd),
-            Line::Cluster(line) => line.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        cmd: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Line::One(line) => line.req_packed_commands(cmd, offset, count),
-            Line::Cluster(line) => line.req_packed_commands(cmd, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Line::One(line) => line.get_db(),
-            Line::Cluster(line) => line.get_db(),
-        }
-    }
-}
-
-/// Both lines.
 pub(super) struct Link {
-    servers: Vec<ConnectionInfo>,
-    commands: RwLock<Option<Line>>,
-    subscriptions: RwLock<Option<Line>>,
-    /// Somebody saw the command line fail.
-    doubted: Notify,
-    /// The subscriptions are not what they should be, though the line lives: a cluster changed, or a channel was refused.
-    reshaped: Notify,
-    /// The channels this node wants: the truth, whatever the server or the library believe.
-    wanted: Mutex<HashSet<Bytes>>,
-    events: mpsc::UnboundedSender<Event>,
-    metrics: Arc<Metrics>,
+    servers: Servers,
+    probe: Probe,
+}
+
+enum Servers {
+    One(Server),
+    Cluster(Arc<Cluster>),
+}
+
+/// A key and a channel like any room's, and a script that uses both.
+#[derive(Clone)]
+struct Probe {
+    key: Bytes,
+    channel: Bytes,
+    script: Cmd,
 }
 
 impl Link {
-    /// Checks the addresses; nothing is connected before `connect`.
-    pub(super) fn new(
-        urls: &[String],
+    /// Connects. Says what is wrong if that fails; later it is tried again and again.
+    pub(super) async fn connect(
+        urls: &config::RedisUrls,
+        prefix: &str,
+        scripts: Vec<Cmd>,
+        hear: Hear,
         metrics: Arc<Metrics>,
-    ) -> RedisResult<(Arc<Link>, mpsc::UnboundedReceiver<Event>)> {
-        let servers = urls.iter().map(|url| connection_info(url)).collect::<RedisResult<_>>()?;
-        let (events, inbox) = mpsc::unbounded_channel();
-        let link = Link {
-            servers,
-            commands: RwLock::default(),
-            subscriptions: RwLock::default(),
-            doubted: Notify::new(),
-            reshaped: Notify::new(),
-            wanted: Mutex::default(),
-            events,
-            metrics,
-        };
-        Ok((Arc::new(link), inbox))
-    }
-
-    /// Connects both lines once, so that a start can say what is wrong, and keeps them from then on.
-    pub(super) async fn connect(self: &Arc<Self>) -> RedisResult<()> {
-        let line = self.open(None).await?;
-        *self.commands.write().unwrap_or_else(PoisonError::into_inner) = Some(line);
-        let link = self.clone();
-        tokio::spawn(async move { link.keep_commands().await });
-        let link = self.clone();
-        tokio::spawn(async move { link.keep_subscriptions().await });
-        Ok(())
-    }
-
-    /// The command line, if it is up.
-    pub(super) fn commands(&self) -> Option<Line> {
-        self.commands.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// A command failed on the way: somebody should look.
-    pub(super) fn doubt(&self) {
-        self.doubted.notify_one();
-    }
-
-    /// Whether what is published on wanted channels arrives here.
-    pub(super) fn is_listening(&self) -> bool {
-        self.subscriptions.read().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
-    pub(super) fn wants(&self, channel: &[u8]) -> bool {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).contains(channel)
-    }
-
-    /// Listens to a channel from now on; confirmed when this returns `Ok`, and sooner or later in any case.
-    pub(super) async fn subscribe(&self, channel: Bytes) -> RedisResult<()> {
-        let is_new = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(channel.clone());
-        let line = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match line {
-            Some(line) if is_new => subscribe(line, &channel).await.inspect_err(|_| {
-                // Not confirmed: the next who wants it asks again.
-                self.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&channel);
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) async fn unsubscribe(&self, channel: &[u8]) {
-        let was_wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(channel);
-        let line = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(mut line) = line.filter(|_| was_wanted) {
-            // If it fails, the line is on its way down, and a new one will not ask for this channel.
-            let _ = timeout(DEADLINE, redis::cmd("SUNSUBSCRIBE").arg(channel).query_async::<Value>(&mut line)).await;
-        }
-    }
-
-    async fn keep_commands(&self) {
-        loop {
-            let up = self.commands();
-            if let Some(line) = up {
-                let is_cluster = matches!(line, Line::Cluster(_));
-                self.until_dead(line, &self.doubted).await;
-                warn!("the line to redis is down");
-                if is_cluster {
-                    self.reshaped.notify_one();
-                }
-                *self.commands.write().unwrap_or_else(PoisonError::into_inner) = None;
-            }
-            match self.open(None).await {
-                Ok(line) => {
-                    info!("the line to redis is up");
-                    *self.commands.write().unwrap_or_else(PoisonError::into_inner) = Some(line);
-                    let _ = self.events.send(Event::Reread);
-                }
-                Err(_) => sleep(jittered(RETRY)).await,
-            }
-        }
-    }
-
-    async fn keep_subscriptions(self: &Arc<Self>) {
-        loop {
-            let (pushes, mut inbox) = mpsc::unbounded_channel::<PushInfo>();
-            let Ok(line) = self.open(Some(pushes)).await else {
-                sleep(jittered(RETRY)).await;
-                continue;
+    ) -> RedisResult<Link> {
+        let mut addresses = urls.list().iter().map(|url| connection_info(url)).collect::<RedisResult<Vec<_>>>()?;
+        let probe = Probe::new(prefix);
+        let doubted = Arc::new(Notify::new());
+        let servers = if urls.is_cluster() {
+            // Which server has the probe is for the cluster to say; and whether it may be used, for the probe.
+            let (command_trial, subscription_trial) = (greeting(scripts, None), free());
+            let terms = Terms { hear, command_trial, subscription_trial, doubted, metrics };
+            Servers::Cluster(Cluster::connect(addresses, terms).await?)
+        } else {
+            let address = addresses.swap_remove(0);
+            let first = open(&address).await?;
+            probe.try_commands(first.clone()).await?;
+            probe.try_subscriptions(open(&address).await?).await?;
+            load(&scripts, &first).await;
+            let for_subscriptions = probe.clone();
+            let terms = Terms {
+                hear,
+                command_trial: greeting(scripts, Some(probe.clone())),
+                subscription_trial: Arc::new(move |line| {
+                    let probe = for_subscriptions.clone();
+                    async move { probe.try_subscriptions(line).await }.boxed()
+                }),
+                doubted,
+                metrics,
             };
-            *self.subscriptions.write().unwrap_or_else(PoisonError::into_inner) = Some(line.clone());
-            let subscribing = tokio::spawn(self.clone().subscribe_to_all(line.clone()));
-            tokio::select! {
-                () = self.pump(&mut inbox, &line) => {}
-                () = self.until_dead(line.clone(), &self.reshaped) => {}
-            }
-            subscribing.abort();
-            warn!("the subscriptions are down");
-            *self.subscriptions.write().unwrap_or_else(PoisonError::into_inner) = None;
-        }
-    }
-
-    async fn subscribe_to_all(self: Arc<Self>, line: Line) {
-        let wanted: Vec<Bytes> = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        // One by one, since their slots differ; all on the way at once, since the line is one.
-        let all = wanted.iter().map(|channel| subscribe(line.clone(), channel));
-        let failed = futures_util::future::join_all(all).await.into_iter().filter(Result::is_err).count();
-        if failed > 0 {
-            warn!(failed, "some channels could not be subscribed to; the line is rebuilt");
-            self.reshaped.notify_one();
-            return;
-        }
-        let _ = self.events.send(Event::Reread);
-    }
-
-    /// Hands on what is pushed, until the line ends.
-    async fn pump(self: &Arc<Self>, inbox: &mut mpsc::UnboundedReceiver<PushInfo>, line: &Line) {
-        while let Some(PushInfo { kind, data }) = inbox.recv().await {
-            match kind {
-                PushKind::SMessage | PushKind::Message => {
-                    let mut data = data.into_iter();
-                    if let (Some(Value::BulkString(channel)), Some(Value::BulkString(payload))) =
-                        (data.next(), data.next())
-                    {
-                        let _ = self.events.send(Event::Message { channel: channel.into(), payload });
-                    }
-                }
-                // A slot that moves takes its channels along without a word to the library: ask again.
-                PushKind::SUnsubscribe => {
-                    if let Some(Value::BulkString(channel)) = data.into_iter().next()
-                        && self.wants(&channel)
-                    {
-                        warn!("a channel was lost; subscribing again");
-                        let (link, line) = (self.clone(), line.clone());
-                        tokio::spawn(async move {
-                            while link.wants(&channel) && subscribe(line.clone(), &channel).await.is_err() {
-                                sleep(jittered(RETRY)).await;
-                            }
-                            let _ = link.events.send(Event::Reread);
-                        });
-                    }
-                }
-                PushKind::Disconnection => {
-                    // A cluster has more lines than this one and mends them itself; what was lost meanwhile is not known.
-                    match line {
-                        Line::One(_) => return,
-                        Line::Cluster(_) => drop(self.events.send(Event::Reread)),
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Returns when a line has missed too many pings, or has been doubted too often.
-    async fn until_dead(&self, mut line: Line, doubted: &Notify) {
-        let mut missed = 0;
-        let mut last_doubt: Option<Instant> = None;
-        while missed < MISSED_PINGS {
-            let is_doubted = timeout(PING_EVERY, doubted.notified()).await.is_ok();
-            if is_doubted && std::ptr::eq(doubted, &self.reshaped) {
-                return;
-            }
-            // A cluster answers a ping from any of its servers, also when the one that is needed is gone: what counts is
-            // that commands fail, again and again.
-            if is_doubted && matches!(line, Line::Cluster(_)) {
-                let again = last_doubt.replace(Instant::now()).is_some_and(|last| last.elapsed() < DOUBTS_WITHIN);
-                if again {
-                    return;
-                }
-            }
-            match timeout(DEADLINE * 2, redis::cmd("PING").query_async::<Value>(&mut line)).await {
-                Ok(Ok(_)) => missed = 0,
-                Ok(Err(error)) if error.is_unrecoverable_error() || error.is_io_error() => return,
-                Ok(Err(_)) | Err(_) if is_doubted => missed = MISSED_PINGS,
-                Ok(Err(_)) | Err(_) => missed += 1,
-            }
-        }
-    }
-
-    async fn open(&self, pushes: Option<mpsc::UnboundedSender<PushInfo>>) -> RedisResult<Line> {
-        let connecting = async {
-            if let [server] = self.servers.as_slice() {
-                let mut config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(CONNECT_DEADLINE))
-                    .set_response_timeout(None);
-                if let Some(pushes) = pushes {
-                    config = config.set_push_sender(pushes);
-                }
-                let client = Client::open(server.clone())?;
-                return client.get_multiplexed_async_connection_with_config(&config).await.map(Line::One);
-            }
-            let mut builder = ClusterClient::builder(self.servers.clone())
-                .use_protocol(ProtocolVersion::RESP3)
-                .tcp_settings(tcp_settings())
-                .connection_timeout(CONNECT_DEADLINE)
-                .response_timeout(CONNECT_DEADLINE)
-                .retries(2);
-            if let Some(pushes) = pushes {
-                builder = builder.push_sender(pushes);
-            }
-            builder.build()?.get_async_connection().await.map(Line::Cluster)
+            // The line that was tried is the one that is used: the address may lead elsewhere the next time.
+            Servers::One(Server::start(address, Some(first), terms))
         };
-        let line = timeout(CONNECT_DEADLINE * 3, connecting).await.unwrap_or_else(|_| Err(no_answer()))?;
-        self.metrics.redis_connects.inc();
-        Ok(line)
+        let link = Link { servers, probe };
+        if let Servers::Cluster(cluster) = &link.servers {
+            cluster.settled().await;
+            refused(link.try_out().await)?;
+            refused(within(CONNECT_DEADLINE, link.subscribe(&link.probe.channel)).await)?;
+            link.unsubscribe(&link.probe.channel);
+        }
+        Ok(link)
+    }
+
+    /// Gives a command to whichever server has `key`.
+    pub(super) async fn ask(&self, key: &[u8], command: &Cmd) -> RedisResult<Value> {
+        match &self.servers {
+            Servers::One(server) => server.ask(command).await,
+            Servers::Cluster(cluster) => cluster.ask(slot(key), command).await,
+        }
+    }
+
+    /// What the own clock of the server that has `key` shows at least, if that is known.
+    pub(super) fn clock_at_least_ms(&self, key: &[u8]) -> Option<i64> {
+        match &self.servers {
+            Servers::One(server) => server.clock_at_least_ms(),
+            Servers::Cluster(cluster) => cluster.clock_at_least_ms(slot(key)),
+        }
+    }
+
+    /// A command about `key` failed: somebody should look.
+    pub(super) fn doubt(&self, key: &[u8], error: Option<&RedisError>) {
+        let is_code = |code: &str| WRONG_SERVER.contains(&code);
+        match &self.servers {
+            Servers::One(server) if error.and_then(RedisError::code).is_some_and(is_code) => server.leave_wrong(),
+            Servers::One(server) => server.doubt(),
+            Servers::Cluster(cluster) => cluster.doubt(slot(key)),
+        }
+    }
+
+    /// Whether commands can be given at this moment, to some server at least.
+    pub(super) fn is_up(&self) -> bool {
+        match &self.servers {
+            Servers::One(server) => server.is_up(),
+            Servers::Cluster(cluster) => cluster.is_up(),
+        }
+    }
+
+    /// Whether what will be used can be used: says what cannot.
+    pub(super) async fn check(&self) -> Result<(), String> {
+        let (tried, is_listening) = match &self.servers {
+            Servers::One(server) => (self.try_out().await, server.is_listening()),
+            // One server of a cluster that does not answer is the trouble of its own rooms.
+            Servers::Cluster(cluster) if cluster.is_up() => (refused(self.try_out().await), cluster.is_listening()),
+            Servers::Cluster(_) => return Err("no server of the cluster answers".into()),
+        };
+        tried.map_err(|error| error.to_string())?;
+        if is_listening { Ok(()) } else { Err("the subscriptions are down".into()) }
+    }
+
+    async fn try_out(&self) -> RedisResult<()> {
+        within(CONNECT_DEADLINE, self.ask(&self.probe.key, &self.probe.script)).await.map(drop)
+    }
+
+    /// Whether everything that is published on a channel arrives.
+    pub(super) fn hears(&self, channel: &[u8]) -> bool {
+        match &self.servers {
+            Servers::One(server) => server.hears(channel),
+            Servers::Cluster(cluster) => cluster.hears(channel),
+        }
+    }
+
+    /// Listens to a channel from now on; confirmed when this returns `Ok` and the line is up, and sooner or later in any case.
+    pub(super) async fn subscribe(&self, channel: &Bytes) -> RedisResult<()> {
+        match &self.servers {
+            Servers::One(server) => server.subscribe(channel).await,
+            Servers::Cluster(cluster) => cluster.subscribe(channel).await,
+        }
+    }
+
+    /// Listens to a channel no longer. What was said last counts.
+    pub(super) fn unsubscribe(&self, channel: &Bytes) {
+        match &self.servers {
+            Servers::One(server) => server.unsubscribe(channel),
+            Servers::Cluster(cluster) => cluster.unsubscribe(channel),
+        }
     }
 }
 
-async fn subscribe(mut line: Line, channel: &[u8]) -> RedisResult<()> {
-    let command = redis::cmd("SSUBSCRIBE").arg(channel).to_owned();
-    let confirmed = timeout(CONNECT_DEADLINE, command.query_async::<Value>(&mut line)).await;
-    confirmed.unwrap_or_else(|_| Err(no_answer())).map(drop)
+impl Probe {
+    fn new(prefix: &str) -> Probe {
+        let (key, channel) = (format!("{prefix}:{{probe}}:state"), format!("{prefix}:{{probe}}:feed"));
+        let script = redis::cmd("EVAL").arg(PROBE).arg(2).arg(&key).arg(&channel).to_owned();
+        Probe { key: key.into(), channel: channel.into(), script }
+    }
+
+    async fn try_commands(&self, mut line: MultiplexedConnection) -> RedisResult<()> {
+        within(CONNECT_DEADLINE, self.script.query_async::<Value>(&mut line)).await.map(drop)
+    }
+
+    async fn try_subscriptions(&self, mut line: MultiplexedConnection) -> RedisResult<()> {
+        let command = redis::cmd("SSUBSCRIBE").arg(self.channel.as_ref()).to_owned();
+        within(CONNECT_DEADLINE, command.query_async::<Value>(&mut line)).await.map(drop)
+    }
 }
 
-fn no_answer() -> redis::RedisError {
-    (redis::ErrorKind::Io, "no answer in time").into()
+/// Makes the scripts known to a server. If it may not have them, whoever runs one hears of it.
+async fn load(scripts: &[Cmd], line: &MultiplexedConnection) {
+    for script in scripts {
+        let _ = within(CONNECT_DEADLINE, script.query_async::<Value>(&mut line.clone())).await;
+    }
+}
+
+/// Makes the scripts known to a server, and tries what it will be used for.
+fn greeting(scripts: Vec<Cmd>, probe: Option<Probe>) -> Trial {
+    Arc::new(move |line| {
+        let (scripts, probe) = (scripts.clone(), probe.clone());
+        async move {
+            load(&scripts, &line).await;
+            match probe {
+                // One that is full still answers, and will have room again.
+                Some(probe) => probe.try_commands(line).await.or_else(|error| match error.code() {
+                    Some("OOM") => Ok(()),
+                    _ => Err(error),
+                }),
+                None => Ok(()),
+            }
+        }
+        .boxed()
+    })
+}
+
+fn free() -> Trial {
+    Arc::new(|_| async { Ok(()) }.boxed())
+}
+
+/// Only what was refused: silence may be the trouble of one server of several.
+fn refused(answer: RedisResult<()>) -> RedisResult<()> {
+    answer.or_else(|error| if error.code().is_some() { Err(error) } else { Ok(()) })
+}
+
+pub(super) async fn within<T>(deadline: Duration, answer: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    timeout(deadline, answer).await.unwrap_or_else(|_| Err(no_answer()))
+}
+
+pub(super) fn no_answer() -> RedisError {
+    (ErrorKind::Io, "no answer in time").into()
+}
+
+/// What was to be said has not been said to anybody.
+pub(super) fn unsent(why: &'static str) -> RedisError {
+    (ErrorKind::Client, why).into()
+}
+
+pub(super) fn is_unsent(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Client
+}
+
+/// Whether an error is [`no_answer`].
+pub(super) fn is_silence(error: &RedisError) -> bool {
+    *error == no_answer()
+}
+
+/// The name or number of the machine that an address leads to.
+pub(super) fn host(address: &ConnectionInfo) -> &str {
+    match address.addr() {
+        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host,
+        _ => "",
+    }
 }
 
 fn connection_info(url: &str) -> RedisResult<ConnectionInfo> {
@@ -342,8 +274,4 @@ fn tcp_settings() -> TcpSettings {
     #[cfg(target_os = "linux")]
     let settings = settings.set_user_timeout(Duration::from_secs(5));
     settings
-}
-
-fn jittered(time: Duration) -> Duration {
-    time.mul_f64(0.5 + random_share())
 }

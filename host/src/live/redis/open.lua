@@ -1,13 +1,14 @@
--- Seeds a room, or takes over a newer stored half, by the rules of timeline.rs. ARGV: clock, room, revision, fence, grace,
--- and what somebody last saw of that half, if anything: version, playing, position_ms, at_ms, hold. After a wipe the
+-- Seeds a room, or takes over a newer stored half, by the rules of timeline.rs. ARGV: clock, room, revision, grace, expires, and
+-- what somebody last saw of that half, if anything: version, playing, position_ms, at_ms, hold. After a wipe the
 -- newest such memory wins. An empty room seeds nothing: only a memory is offered.
 local MAX_VERSION_AHEAD_MS = 86400000
 local now = clock()
-local room, revision, fence, grace = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local room, revision, grace, expires = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local seen = tonumber(ARGV[6] or '')
 local is_offer = room == ''
 local s = load_state()
-if not s and is_offer then return answer(-1, nil, now) end
+if is_late(expires, now) then return answer(-3, nil, now) end
+if not s and (is_offer or last_frame) then return answer(-1, nil, now) end
 
 local function take_mark(version, at_ms)
   s.ordered, s.ordered_at, s.sourced, s.sourced_at = version, at_ms, version, at_ms
@@ -38,16 +39,12 @@ end
 if not s then
   s = {
     version = 0, playing = false, position_ms = 0, at_ms = now, hold = '', viewers = 0, away_until = now + grace,
-    room = room, revision = revision, fence = fence,
+    room = room, revision = revision,
     ordered = 0, ordered_at = 0, sourced = 0, sourced_at = 0, remembered = 0,
   }
   recall()
-  renew(s, now)
+  renew(s, now, 'N')
   return answer(1, s, now)
-end
-if not is_offer and fence > s.fence then
-  s.fence = fence
-  redis.call('HSET', STATE, 'fence', int(fence))
 end
 if not is_offer and revision > s.revision then
   s.room, s.revision = room, revision

@@ -1,8 +1,9 @@
--- Join, leave, heartbeat, reaper and the check that no frame was lost, in one. ARGV: clock, node, viewers, hosts, lease,
--- grace. An empty node only looks.
+-- Join, leave, heartbeat, reaper, expiry and the check that no frame was lost, in one. ARGV: clock, node, viewers, hosts,
+-- lease, grace, and the CLOSED message if the room is to be closed should its time be over. An empty node only looks. The
+-- answer's status: 1 changed, 0 nothing.
 local now = clock()
 local node, viewers, hosts = ARGV[2], ARGV[3], ARGV[4]
-local lease, grace = tonumber(ARGV[5]), tonumber(ARGV[6])
+local lease, grace, closed = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local s = load_state()
 if not s then return answer(-1, nil, now) end
 
@@ -27,11 +28,21 @@ for _, count in ipairs(redis.call('HVALS', COUNTS)) do
   all_viewers, all_hosts = all_viewers + tonumber(v), all_hosts + tonumber(h)
 end
 local away_until = s.away_until
-if all_hosts > 0 then away_until = nil elseif not away_until then away_until = now + grace end
-if all_viewers ~= s.viewers or away_until ~= s.away_until then
+if all_hosts > 0 then
+  away_until = nil
+elseif not away_until then
+  -- Who went silent may be back with the next heartbeat: after a time in which Redis took none, all are silent.
+  away_until = now + (reaped > 0 and math.max(grace, lease) or grace)
+end
+if closed ~= '' and away_until and away_until <= now then
+  close(s, now, closed)
+  return answer(-2, nil, now)
+end
+local is_changed = all_viewers ~= s.viewers or away_until ~= s.away_until
+if is_changed then
   s.viewers, s.away_until = all_viewers, away_until
-  renew(s, now)
+  renew(s, now, reaped > 0 and 'R' or 'S')
 else
   keep_alive()
 end
-return answer(1, s, now, reaped)
+return answer(is_changed and 1 or 0, s, now, reaped)

@@ -1,0 +1,53 @@
+//! What is not shown of the settings.
+
+use url::Url;
+
+/// Hides values by the names people give to secrets, and passwords inside URLs.
+/// `more` are names that are secret for another reason.
+pub(super) fn mask(table: &mut toml::Table, more: &[String]) {
+    for (key, value) in table.iter_mut() {
+        if is_secret(key) || more.contains(key) {
+            *value = MASK.into();
+        } else {
+            mask_value(value);
+        }
+    }
+}
+
+fn mask_value(value: &mut toml::Value) {
+    match value {
+        toml::Value::Table(inner) => mask(inner, &[]),
+        toml::Value::Array(values) => values.iter_mut().for_each(mask_value),
+        toml::Value::String(text) => *text = without_password(text),
+        _ => {}
+    }
+}
+
+const MASK: &str = "********";
+
+/// Whether a name is one that people give to secrets.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["secret", "token", "password", "passwd", "key", "credential"].iter().any(|word| name.contains(word))
+}
+
+/// A URL with its passwords masked, wherever they are; of one that cannot be read the scheme. Any other text as it is.
+pub fn without_password(text: &str) -> String {
+    // A file has none, and its path may be what no URL may be.
+    if text.starts_with("sqlite:") {
+        return text.to_owned();
+    }
+    let Ok(mut url) = Url::parse(text) else {
+        return text.split_once("://").map_or_else(|| text.to_owned(), |(scheme, _)| format!("{scheme}://…"));
+    };
+    if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
+        return format!("{}://…", url.scheme());
+    }
+    if url.query_pairs().any(|(name, _)| is_secret(&name)) {
+        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let shown =
+            pairs.iter().map(|(name, value)| (name.as_str(), if is_secret(name) { MASK } else { value.as_str() }));
+        url.query_pairs_mut().clear().extend_pairs(shown);
+    }
+    url.into()
+}

@@ -1,0 +1,147 @@
+//! The sets in which rooms are found without their codes: those that somebody has to look at, and the public ones. They are
+//! hints: whoever reads one looks at the room itself, and puts right what it says.
+
+use std::{collections::HashMap, time::Duration};
+
+use futures_util::future::join_all;
+
+use super::{LEASE, Redis, Reply, millis};
+use crate::{
+    live::{Listed, LiveError},
+    rooms::{Room, RoomCode, Visibility},
+};
+
+/// A closed room of which the database knows is remembered for so long: longer than any request takes.
+const CLOSED_REMEMBERED: Duration = Duration::from_secs(60);
+
+/// The sets in which due rooms are found are so many, so that they are spread over a cluster's servers.
+const DUE_SHARDS: u32 = 8;
+/// Rooms looked through per sweep and set: the rest has its turn a second later.
+const SWEEP_BATCH: usize = 100;
+
+impl Redis {
+    /// Remembers open rooms, so that one to which nobody comes back expires like any other.
+    pub(in crate::live) async fn remember(&self, codes: &[RoomCode]) -> Result<(), LiveError> {
+        let expires = self.now_ms() + millis(self.host_grace);
+        let mut shards: HashMap<String, Vec<RoomCode>> = HashMap::new();
+        for code in codes {
+            shards.entry(self.due_key(*code)).or_default().push(*code);
+        }
+        // What one server of a cluster does not take keeps nobody from the rest.
+        let mut taken = Ok(());
+        for (key, codes) in shards {
+            for chunk in codes.chunks(1000) {
+                let mut command = redis::cmd("ZADD");
+                command.arg(&key).arg("NX");
+                for code in chunk {
+                    command.arg(expires).arg(code.as_str());
+                }
+                taken = taken.and(self.command::<i64>(&key, &command).await.map(drop));
+            }
+        }
+        taken
+    }
+
+    /// Rooms that somebody has to look at.
+    pub(in crate::live) async fn due(&self) -> Result<Vec<RoomCode>, LiveError> {
+        if self.clock.is_none() && self.store_clock.leapt_within(self.host_grace) {
+            return Ok(Vec::new());
+        }
+        let shards = (0..DUE_SHARDS).map(|shard| async move {
+            let (key, mut command) = (self.due_set(shard), redis::cmd("ZRANGEBYSCORE"));
+            command.arg(&key).arg("-inf").arg(self.now_ms()).arg("LIMIT").arg(0).arg(SWEEP_BATCH);
+            self.command::<Vec<String>>(&key, &command).await
+        });
+        let mut shards = join_all(shards).await;
+        // What one server of a cluster does not tell keeps nobody from the rest.
+        if shards.iter().all(Result::is_err) {
+            return shards.swap_remove(0).map(|_| Vec::new());
+        }
+        let codes = shards.into_iter().flatten().flatten();
+        Ok(codes.filter_map(|code| code.parse().ok()).collect())
+    }
+
+    /// The database knows that a room is closed: nobody has to look at it any more.
+    pub(in crate::live) async fn forget(&self, code: RoomCode) -> Result<(), LiveError> {
+        let (listed, state, due) = (self.listed_key(), self.state_key(code), self.due_key(code));
+        self.command::<i64>(&listed, redis::cmd("ZREM").arg(&listed).arg(code.as_str())).await?;
+        // Whoever has read the database before it knew may still be on the way here.
+        self.command::<i64>(&state, redis::cmd("PEXPIRE").arg(&state).arg(millis(CLOSED_REMEMBERED))).await?;
+        self.command::<i64>(&due, redis::cmd("ZREM").arg(&due).arg(code.as_str())).await.map(drop)
+    }
+
+    /// Public rooms whose host is connected, most viewers first, from behind that one on.
+    pub(in crate::live) async fn listed(&self, after: Option<Listed>, limit: usize) -> Result<Vec<Listed>, LiveError> {
+        let from = after.map_or("+inf".to_owned(), |listed| format!("({}", rank(listed)));
+        let (key, mut command) = (self.listed_key(), redis::cmd("ZRANGE"));
+        command.arg(&key).arg(from).arg("-inf").arg("BYSCORE").arg("REV");
+        command.arg("LIMIT").arg(0).arg(limit).arg("WITHSCORES");
+        let rooms: Vec<(String, f64)> = self.command(&key, &command).await?;
+        let listed = |(code, rank): (String, f64)| Some(Listed { viewers: viewers_of(rank), code: code.parse().ok()? });
+        Ok(rooms.into_iter().filter_map(listed).collect())
+    }
+
+    /// Keeps the sets as an answer says.
+    pub(super) async fn index(&self, room: &Room, reply: &Reply) -> Result<(), LiveError> {
+        let key = self.due_key(room.code);
+        let due = redis::cmd("ZADD").arg(&key).arg(due_ms(reply)).arg(room.code.as_str()).to_owned();
+        let is_listed = room.visibility == Visibility::Public;
+        let (due, listed) = tokio::join!(self.command::<i64>(&key, &due), async {
+            match is_listed {
+                true => self.list(room.code, reply, None).await,
+                false => Ok(()),
+            }
+        });
+        due.map(drop).and(listed)
+    }
+
+    /// A room was looked at, and lives.
+    pub(super) async fn look_again(&self, code: RoomCode, reply: &Reply) -> Result<(), LiveError> {
+        // Only what is there already: another node may have seen the room closed meanwhile.
+        self.list(code, reply, Some("XX")).await?;
+        let key = self.due_key(code);
+        let due = redis::cmd("ZADD").arg(&key).arg("XX").arg(due_ms(reply)).arg(code.as_str()).to_owned();
+        self.command::<i64>(&key, &due).await.map(drop)
+    }
+
+    async fn list(&self, code: RoomCode, reply: &Reply, condition: Option<&str>) -> Result<(), LiveError> {
+        let is_away = !reply.3.is_empty();
+        let (key, mut command) = (self.listed_key(), redis::cmd(if is_away { "ZREM" } else { "ZADD" }));
+        command.arg(&key);
+        if !is_away {
+            command.arg(condition).arg(rank(Listed { viewers: reply.4, code }));
+        }
+        self.command::<i64>(&key, command.arg(code.as_str())).await.map(drop)
+    }
+
+    fn due_key(&self, code: RoomCode) -> String {
+        self.due_set(code.number() % DUE_SHARDS)
+    }
+
+    fn due_set(&self, shard: u32) -> String {
+        format!("{}:due:{shard}", self.prefix)
+    }
+
+    fn listed_key(&self) -> String {
+        format!("{}:listed", self.prefix)
+    }
+}
+
+/// When somebody has to look at a room: when it closes, or when a node may have gone silent that its host is on.
+fn due_ms(reply: &Reply) -> i64 {
+    reply.3.parse().unwrap_or(if reply.6 > 0 { reply.6 } else { reply.1 + millis(LEASE) })
+}
+
+/// The codes there are: 30^6 is less.
+const CODES: u64 = 1 << 30;
+
+/// A room's place in the public list as one number, the larger the further up: by viewers, then by code. It stays exact
+/// as a double up to this many viewers.
+fn rank(Listed { viewers, code }: Listed) -> u64 {
+    viewers.min(1 << 22) * CODES + (CODES - 1 - u64::from(code.number()))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank is a whole number below 2^53")]
+fn viewers_of(rank: f64) -> u64 {
+    rank as u64 / CODES
+}

@@ -1,0 +1,324 @@
+//! Rooms are neither lost nor kept against the rules, whatever fails in between; and what is refused is not carried out.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use streamit_test_servers::{Postgres, Proxy, Redis};
+use tokio::time::sleep;
+
+use crate::{
+    harness::{App, Member, Room, clock, episode, until},
+    nodes::{Nodes, config, insist, ready},
+};
+
+#[tokio::test]
+async fn a_host_who_is_back_while_the_database_is_away_keeps_the_room() {
+    let mut shared = Nodes::with(2, 3, "").await;
+    let room = shared.nodes[0].room().await;
+    let ann = shared.nodes[0].host(&room).await;
+    let mut ben = shared.nodes[1].viewer(&room).await;
+    ben.sees(|s| s["presence"]["viewers"] == 2).await;
+    drop(ann);
+    let away = ben.sees(|s| s["presence"]["host"] == "away").await;
+    shared.postgres.kill();
+    let _ann = shared.nodes[1].host(&room).await;
+    ben.sees(|s| s["presence"]["host"] == "connected").await;
+    // Its time would have been over by now, and somebody has looked.
+    let over = away["presence"]["host_away_until_ms"].as_i64().unwrap() + 2500;
+    until(|| async { now_ms() > over }).await;
+    shared.postgres.launch();
+    until(|| async { ready(&shared.nodes[1]).await["database"] == "ok" }).await;
+    let (_, heard) = ben.ping().await;
+    assert!(!heard.iter().any(|message| message["type"] == "CLOSED"), "{heard:?}");
+    assert_eq!(shared.nodes[0].view(&room).await["presence"]["host"], "connected");
+}
+
+#[tokio::test]
+async fn a_room_that_ends_while_the_database_is_away_has_ended_and_stays_so() {
+    let mut shared = Nodes::with(2, 1, "").await;
+    let [expired, closed] = [shared.nodes[0].room().await, shared.nodes[0].room().await];
+    let mut ben = shared.nodes[0].viewer(&expired).await;
+    let _host = shared.nodes[0].host(&closed).await;
+    let mut cem = shared.nodes[1].viewer(&closed).await;
+    shared.postgres.kill();
+    let answer = shared.nodes[0].request(Method::DELETE, &path(&closed.code), Some(&closed.key), None).await;
+    assert_eq!(answer.status.as_u16(), 204, "{}", answer.body);
+    assert_eq!(cem.is_closed().await.1.last().unwrap()["reason"], "closed_by_host");
+    assert_eq!(ben.is_closed().await.1.last().unwrap()["reason"], "host_gone");
+    shared.postgres.launch();
+    // The database says that both are open; the live store knows better, and tells it.
+    for node in &shared.nodes {
+        for room in [&expired, &closed] {
+            until(|| async { node.get(&path(&room.code)).await.status.as_u16() == 404 }).await;
+        }
+    }
+    let written = || shared.nodes.iter().map(|node| node.log().matches("room closed").count()).sum::<usize>();
+    until(|| async { written() == 2 }).await;
+    until(|| async { shared.keys().is_empty() }).await;
+}
+
+#[tokio::test]
+async fn a_full_redis_closes_no_room() {
+    // The third has nobody in the room, and looks all the same.
+    let shared = Nodes::with(3, 1, "").await;
+    let room = shared.nodes[0].room().await;
+    let mut ann = shared.nodes[0].host(&room).await;
+    let mut ben = shared.nodes[1].viewer(&room).await;
+    ben.sees(|s| s["presence"]["viewers"] == 2).await;
+    // From now on no heartbeat is taken, until every lease is over.
+    shared.redis.ask("CONFIG SET maxmemory-policy noeviction").unwrap();
+    shared.redis.ask("CONFIG SET maxmemory 1").unwrap();
+    sleep(Duration::from_secs(17)).await;
+    let (_, heard) = ben.ping().await;
+    assert!(!heard.iter().any(|message| message["type"] == "CLOSED"), "{heard:?}");
+    ann.send(json!({ "type": "PLAY" })).await;
+    ann.hears_error("live_unavailable").await;
+    shared.redis.ask("CONFIG SET maxmemory 0").unwrap();
+    until(|| async {
+        let view = shared.nodes[1].view(&room).await;
+        view["presence"]["viewers"] == 2 && view["presence"]["host"] == "connected"
+    })
+    .await;
+    ann.send(json!({ "type": "PLAY" })).await;
+    ben.sees(|s| s["playback"]["is_playing"] == true).await;
+}
+
+#[tokio::test]
+async fn a_dead_nodes_public_room_leaves_the_list_however_often_it_is_read() {
+    let mut shared = Nodes::with(2, 300, "").await;
+    let room = public_room(&shared.nodes[0]).await;
+    let _ann = shared.nodes[0].host(&room).await;
+    let listed = async |node: &App| node.get("/api/v1/rooms").await.body["rooms"].as_array().unwrap().len();
+    until(|| async { listed(&shared.nodes[1]).await == 1 }).await;
+    let mut dead = shared.nodes.remove(0);
+    dead.kill();
+    until(|| async {
+        let view = shared.nodes[0].view(&room).await;
+        listed(&shared.nodes[0]).await == 0 && view["presence"]["viewers"] == 0 && view["presence"]["host"] == "away"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_list_is_a_read_that_leaves_nothing_behind() {
+    let shared = Nodes::with(2, 300, "").await;
+    let mut hosts = Vec::new();
+    for _ in 0..30 {
+        let room = public_room(&shared.nodes[0]).await;
+        hosts.push(shared.nodes[0].host(&room).await);
+    }
+    let node = &shared.nodes[1];
+    until(|| async { node.get("/api/v1/rooms?limit=100").await.body["rooms"].as_array().unwrap().len() == 30 }).await;
+    // Names are told rather than a number: whoever sees this fail wants to know which.
+    let keys = || {
+        let answer = shared.redis.ask("KEYS *").unwrap();
+        answer.lines().filter(|line| !line.starts_with(['*', '$'])).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let scripts = || {
+        let stats = shared.redis.ask("INFO commandstats").unwrap();
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap().to_owned();
+        line.split(['=', ',']).nth(1).unwrap().parse::<usize>().unwrap()
+    };
+    let (keys_before, scripts_before) = (keys(), scripts());
+    let mut seen = HashSet::new();
+    for _ in 0..10 {
+        let mut cursor = String::new();
+        loop {
+            let page = node.get(&format!("/api/v1/rooms?limit=7{cursor}")).await.body;
+            for room in page["rooms"].as_array().unwrap() {
+                seen.insert(room["code"].as_str().unwrap().to_owned());
+                assert_eq!(room["presence"], json!({ "viewers": 1, "host": "connected", "host_away_until_ms": null }));
+            }
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+    }
+    assert_eq!(seen.len(), 30, "each room is on some page");
+    assert_eq!(keys().difference(&keys_before).collect::<Vec<_>>(), [""; 0], "reading leaves nothing");
+    // Thirty rooms are told of and looked at every few seconds anyway; ten lists of them are no reason for more.
+    assert!(scripts() - scripts_before < 150, "{} scripts", scripts() - scripts_before);
+}
+
+#[tokio::test]
+async fn what_a_frozen_redis_refused_is_not_carried_out_when_it_thaws() {
+    let shared = Nodes::with(2, 300, "").await;
+    let node = &shared.nodes[0];
+    let room = node.room().await;
+    let mut ann = node.host(&room).await;
+    let rooms = || shared.postgres.ask("SELECT count(*) FROM rooms");
+    let stored = rooms();
+    shared.redis.freeze();
+    let (changed, created) =
+        tokio::join!(node.put_source(&room, episode()), node.post("/api/v1/rooms", json!({ "source": episode() })),);
+    for answer in [changed, created] {
+        assert_eq!(answer.status.as_u16(), 503, "{}", answer.body);
+    }
+    ann.seek(60_000).await;
+    ann.hears_error("live_unavailable").await;
+    shared.redis.thaw();
+    until(|| async { ready(node).await["live"] == "ok" }).await;
+    let mut ben = shared.nodes[1].viewer(&room).await;
+    let state = ben.sync().await;
+    assert_eq!(state["room"]["source"]["provider"], "mp4");
+    assert_eq!(node.view(&room).await["source"]["provider"], "mp4");
+    assert_eq!(state["playback"]["position_ms"], 0);
+    assert_eq!(rooms(), stored, "nobody has a key for a room that was refused");
+    // And what is asked for now is done.
+    assert_eq!(node.put_source(&room, episode()).await.status.as_u16(), 200);
+    ben.sees(|s| s["room"]["source"]["provider"] == "vidking").await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_become_a_replica_is_left_for_the_one_that_took_over() {
+    let (one, two) = (Redis::start(), Redis::start());
+    two.ask(&format!("REPLICAOF 127.0.0.1 {}", one.port())).unwrap();
+    until(|| async { two.ask("INFO replication").unwrap().contains("master_link_status:up") }).await;
+    let postgres = Postgres::start();
+    // One address for both, as a service name or a balancer gives it.
+    let line = Proxy::to(&[&format!("127.0.0.1:{}", one.port()), &format!("127.0.0.1:{}", two.port())]);
+    let node = App::with(&config(&format!("redis://{}", line.address()), &postgres.url(), 300, "")).await;
+    let (room, mut ann, mut ben) = node.room_of_two().await;
+    insist(&mut ann, &mut ben, 10_000).await;
+    two.ask("REPLICAOF NO ONE").unwrap();
+    one.ask(&format!("REPLICAOF 127.0.0.1 {}", two.port())).unwrap();
+    insist(&mut ann, &mut ben, 20_000).await;
+    until(|| async { ready(&node).await["live"] == "ok" }).await;
+    assert_eq!(node.view(&room).await["playback"]["position_ms"], 20_000);
+}
+
+#[tokio::test]
+async fn what_redis_does_not_allow_is_named_at_the_start_and_by_readyz() {
+    let redis = Redis::start();
+    for (name, rules, missing) in [
+        ("mute", "+@all ~* resetchannels", "channel"),
+        ("bare", "+@all -@scripting ~* &*", "eval"),
+        ("reader", "+@all %R~* &*", "keys"),
+    ] {
+        redis.ask(&format!("ACL SETUSER {name} on >pw {rules}")).unwrap();
+        let url = format!("redis://{name}:pw@127.0.0.1:{}", redis.port());
+        let app = App::prepare(&format!("[live]\nstore = \"redis\"\n[live.redis]\nurl = \"{url}\"\n"));
+        let refused = app.streamit(&["serve"]).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(missing) && !said.contains(":pw@"), "{name}: {said}");
+    }
+    let shared = Nodes::with(1, 300, "").await;
+    shared.redis.ask("REPLICAOF 127.0.0.1 1").unwrap();
+    until(|| async {
+        let said = ready(&shared.nodes[0]).await;
+        said["live"] == "unavailable" && said["database"] == "ok" && said["causes"]["live"].is_string()
+    })
+    .await;
+    shared.redis.ask("REPLICAOF NO ONE").unwrap();
+    until(|| async { ready(&shared.nodes[0]).await == json!({ "database": "ok", "live": "ok" }) }).await;
+    shared.postgres.ask("ALTER SYSTEM SET default_transaction_read_only = on");
+    shared.postgres.ask("SELECT pg_reload_conf()");
+    until(|| async {
+        let said = ready(&shared.nodes[0]).await;
+        said["causes"]["database"].as_str().is_some_and(|cause| cause.contains("read-only"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rooms_that_are_closed_cost_the_others_nothing() {
+    let shared = Nodes::with(1, 300, "").await;
+    let node = &shared.nodes[0];
+    let mut rooms = Vec::new();
+    for _ in 0..60 {
+        let room = node.room().await;
+        let viewer = node.viewer(&room).await;
+        rooms.push((room, viewer));
+    }
+    let told = node.metric("streamit_presence_told_total").await;
+    for (room, viewer) in &mut rooms[..10] {
+        node.request(Method::DELETE, &path(&room.code), Some(&room.key), None).await;
+        viewer.is_closed().await;
+    }
+    let told = node.metric("streamit_presence_told_total").await - told;
+    assert!(told < 180, "{told} tellings for ten closed rooms of sixty");
+}
+
+async fn public_room(node: &App) -> Room {
+    node.room_with(json!({ "visibility": "public", "source": clock() })).await
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+fn path(code: &str) -> String {
+    format!("/api/v1/rooms/{code}")
+}
+
+/// Whoever sets the clock of Redis's machine locks nobody out, closes nobody's room, and moves nobody who rests.
+#[tokio::test]
+async fn a_redis_whose_clock_is_set_loses_no_room_and_no_order() {
+    let (redis, postgres) = (Redis::with_a_clock(), Postgres::start());
+    let config = config(&redis.url(), &postgres.url(), 60, "");
+    let [a, b] = [App::with(&config).await, App::with(&config).await];
+    let room = a.room().await;
+    let mut ann = a.host(&room).await;
+    let mut ben = b.viewer(&room).await;
+    // A room without its host, whose time is not over yet.
+    let left = a.room().await;
+    drop(a.host(&left).await);
+    let mut cem = b.viewer(&left).await;
+    cem.sees(|s| s["presence"]["host"] == "away").await;
+    ann.seek(40_000).await;
+    let before = ben.sees_position(40_000).await;
+
+    redis.set_clock(3600);
+    ann.seek(50_000).await;
+    let ahead = ben.sees_position(50_000).await;
+    assert!(ahead["playback"]["at_ms"].as_i64() > before["playback"]["at_ms"].as_i64().map(|ms| ms + 3_500_000));
+    // Rooms that are due are looked for each second, and heartbeats come every four.
+    let calls = || async { b.metric("streamit_redis_round_trip_seconds_count").await };
+    let enough = calls().await + 4;
+    until(|| async { calls().await > enough }).await;
+    let (_, heard) = cem.ping().await;
+    assert!(!heard.iter().any(|message| message["type"] == "CLOSED"), "{heard:?}");
+    for room in [&room, &left] {
+        assert_eq!(a.get(&path(&room.code)).await.status.as_u16(), 200);
+    }
+
+    redis.set_clock(-60);
+    for position_ms in [60_000, 70_000] {
+        ann.seek(position_ms).await;
+        let (_, heard) = ann.ping().await;
+        assert!(!heard.iter().any(|message| message["type"] == "ERROR"), "{heard:?}");
+        ben.sees_position(position_ms).await;
+    }
+    ann.play().await;
+    ben.sees(|s| s["playback"]["is_playing"] == true && s["playback"]["position_ms"] == 70_000).await;
+    let mut late = a.viewer(&room).await;
+    late.sees(|s| s["presence"]["viewers"] == 3 && s["presence"]["host"] == "connected").await;
+
+    // A film that plays goes on from where it is: for an order, for whoever comes, and for another node.
+    let mut last = (position(&mut ben).await, Instant::now());
+    for ahead_secs in [-180, -300] {
+        redis.set_clock(ahead_secs);
+        ann.send(json!({ "type": if ahead_secs == -180 { "PAUSE" } else { "PLAY" } })).await;
+        ben.sees(|s| s["playback"]["is_playing"] == (ahead_secs != -180)).await;
+        let mut come = b.viewer(&room).await;
+        for member in [&mut ann, &mut ben, &mut come, &mut late] {
+            let now = position(member).await;
+            let passed = i64::try_from(last.1.elapsed().as_millis()).unwrap();
+            assert!((last.0 - 1_000..last.0 + passed + 1_000).contains(&now), "{now} after {} and {passed} ms", last.0);
+            last = (now.max(last.0), Instant::now());
+        }
+    }
+}
+
+/// Where a room's film is now, as that member learns it.
+async fn position(member: &mut Member) -> i64 {
+    let state = member.sync().await;
+    let (pong, _) = member.ping().await;
+    let number = |value: &Value| value.as_i64().unwrap();
+    let playback = &state["playback"];
+    let passed = number(&pong["server_ms"]) - number(&playback["at_ms"]);
+    number(&playback["position_ms"]) + if playback["is_playing"] == true { passed } else { 0 }
+}

@@ -1,0 +1,132 @@
+//! What strangers can take, and what they are told.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::harness::{App, Member, until};
+
+const MP4: &str = "[providers.mp4]\nconfig = { base_url = \"/media/\" }";
+
+#[tokio::test]
+async fn who_guesses_at_codes_and_keys_has_to_wait_whatever_they_name_next() {
+    let app = App::with(&format!("[limits]\nguesses_per_minute = 10\n{MP4}")).await;
+    let room = app.room().await;
+    let path = format!("/api/v1/rooms/{}", room.code);
+    for n in 0..3 {
+        assert_eq!(app.get(&format!("/api/v1/rooms/AAAAA{}", n + 2)).await.problem(), "room_not_found");
+        assert_eq!(app.request(Method::DELETE, &path, Some("wrong"), None).await.problem(), "bad_host_key");
+        let mut guest = Member::connect(&app, &room.code, None).await.unwrap();
+        guest.send(json!({ "type": "HELLO", "key": "wrong" })).await;
+        assert_eq!(guest.is_closed().await.0, 4401);
+    }
+    // Looking at a room that is there is no guess.
+    for _ in 0..20 {
+        assert_eq!(app.get(&path).await.status.as_u16(), 200);
+    }
+    assert_eq!(Member::connect(&app, "ZZZZZZ", None).await.err().unwrap().status.as_u16(), 404);
+    let answer = app.get(&path).await;
+    assert_eq!(answer.problem(), "rate_limited", "whether it is there is not told either");
+    assert!(answer.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
+    assert_eq!(Member::connect(&app, &room.code, None).await.err().unwrap().status.as_u16(), 429);
+    assert_eq!(app.get("/api/v1/rooms").await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn why_a_provider_is_not_ready_is_told_to_the_operator_alone() {
+    let config = "[providers.mp4]\nconfig = { base_url = \"https://ann:hunter2@[films/\" }\n[providers.nobody]\n";
+    let app = App::with(config).await;
+    let public = app.get("/api/v1/providers").await.body.to_string();
+    for word in ["hunter2", "plugins/", "reason"] {
+        assert!(!public.contains(word), "{word} in {public}");
+    }
+    let admin: Value = reqwest::get(format!("{}/admin/providers", app.admin_url)).await.unwrap().json().await.unwrap();
+    let reason = |id: &str| {
+        let providers = admin["providers"].as_array().unwrap();
+        providers.iter().find(|provider| provider["id"] == id).unwrap()["reason"].as_str().unwrap().to_owned()
+    };
+    assert!(reason("nobody").contains("plugins/"), "{admin}");
+    assert!(reason("mp4").contains("base_url"), "{admin}");
+}
+
+#[tokio::test]
+async fn an_id_that_somebody_brings_is_kept_only_if_it_is_one() {
+    let app = App::start().await;
+    let id_of = async |id: &str| {
+        let answer = app.raw(Method::GET, "/api/v1/providers").header("x-request-id", id).send().await.unwrap();
+        answer.headers()["x-request-id"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(id_of("abc-123").await, "abc-123");
+    for odd in ["a b", "x\" forged=\"yes", &"x".repeat(65)] {
+        let id = id_of(odd).await;
+        assert!(id.len() == 36 && id != odd, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_turned_off_is_silent_and_no_filter_writes_out_keys() {
+    for (filter, is_silent) in [("off", true), ("trace", false)] {
+        let app = App::with(&format!("[log]\nfilter = \"{filter}\"\n{MP4}")).await;
+        let room = app.room().await;
+        let mut ann = app.host(&room).await;
+        ann.send_raw(tokio_tungstenite::tungstenite::Message::Binary(vec![0; 10].into())).await;
+        ann.hears_error("bad_message").await;
+        drop(ann);
+        app.get("/api/v1/rooms").await;
+        let log = app.log();
+        assert!(!log.contains(&room.key), "a key is in the log at `{filter}`");
+        let said: Vec<_> =
+            log.lines().filter(|line| !line.contains(" is at http://") && !line.contains("metrics are at")).collect();
+        assert_eq!(said.is_empty(), is_silent, "at `{filter}`: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_holds_connections_leaves_some_for_the_operator_and_frees_them_at_the_end() {
+    let app = App::with(&format!("[limits]\nconnections = 20\n{MP4}")).await;
+    let address = app.url.strip_prefix("http://").unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    // One that is turned away is closed at once; those that have a place are waited for.
+    let (mut held, mut turned_away) = (Vec::new(), 0);
+    for mut stream in silent {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.ok();
+        let ended = tokio::time::timeout(std::time::Duration::from_millis(300), stream.read(&mut [0; 1])).await;
+        match ended {
+            Ok(_) => turned_away += 1,
+            Err(_) => held.push(stream),
+        }
+    }
+    assert!((15..=20).contains(&held.len()) && turned_away >= 20, "{} held, {turned_away} not", held.len());
+    assert!(app.log().contains("limits.connections in the configuration"), "{}", app.log());
+    assert_eq!(reqwest::get(format!("{}/healthz", app.admin_url)).await.unwrap().status().as_u16(), 200);
+    drop(held);
+    until(|| async { app.try_get("/api/v1/rooms").await }).await;
+    let room = app.room().await;
+    // A socket counts for as long as it lives, and not longer.
+    for _ in 0..3 {
+        let mut members = Vec::new();
+        for _ in 0..12 {
+            members.push(app.viewer(&room).await);
+        }
+        until(|| async { app.view(&room).await["presence"]["viewers"] == 12 }).await;
+        drop(members);
+        until(|| async { app.view(&room).await["presence"]["viewers"] == 0 }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused() {
+    let app = App::start().await;
+    let mut stream = TcpStream::connect(app.url.strip_prefix("http://").unwrap()).await.unwrap();
+    let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(40_000));
+    stream.write_all(long.as_bytes()).await.ok();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok();
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
