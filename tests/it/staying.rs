@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use streamit_test_servers::Proxy;
 
 use crate::harness::{
-    App, Member, clock,
+    App, Member,
     scene::{Scene, VIDEO, close, joined, notice_says, plays, sent},
     until,
 };
@@ -526,17 +526,24 @@ async fn another_film_ten_times_in_a_row_leaves_one_player_in_place() {
     let scene = Scene::new().await;
     let ann = scene.host().await;
     let ben = scene.viewer().await;
+    // Files of their own: a click on Play counts for the film that the page shows, and it is to be the last.
+    let film = |n: usize| format!("film-{n}.webm");
     for n in 0..10 {
         let source = if n % 2 == 0 {
             json!({ "provider": "vidking", "media_type": "movie", "external_id": "1078605" })
         } else {
-            clock()
+            fs::copy(scene.app.path("media/clock.webm"), scene.app.path(&format!("media/{}", film(n)))).unwrap();
+            json!({ "provider": "mp4", "media_type": "movie", "external_id": film(n) })
         };
         scene.app.put_source(&scene.room, source).await;
     }
     for window in [&ann, &ben] {
         window
-            .until(&format!("document.querySelectorAll('#stage > *').length === 1 && {VIDEO}?.readyState >= 2"))
+            .until(&format!(
+                "document.querySelectorAll('#stage > *').length === 1 && {VIDEO}?.readyState >= 2
+                 && {VIDEO}.currentSrc.endsWith('{}')",
+                film(9)
+            ))
             .await;
     }
     ann.click("#play").await;
