@@ -56,6 +56,19 @@ pub struct Order {
     pub version: Option<i64>,
 }
 
+impl Order {
+    /// Whether `older`, which waits, may as well not be carried out: this says the same of now.
+    pub fn replaces(&self, older: &Order) -> bool {
+        let is_same = matches!(
+            (older.command, self.command),
+            (Command::Seek { .. }, Command::Seek { .. })
+                | (Command::Progress { has_ended: false, .. }, Command::Progress { .. })
+        );
+        // Not by one that counts less.
+        is_same && older.version.is_some() == self.version.is_some() && older.version <= self.version
+    }
+}
+
 impl Hold {
     /// As clients and the store write it.
     pub fn word(self) -> &'static str {
@@ -125,6 +138,38 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_790_000_000_000;
+
+    #[test]
+    fn only_what_says_the_same_of_now_replaces_what_waits() {
+        let seek = |position_ms, version| Order { command: Command::Seek { position_ms }, at_ms: None, version };
+        let unsaid = |command| Order { command, at_ms: None, version: None };
+        let report = |has_ended| unsaid(Command::Progress { position_ms: 1, has_ended });
+        let play = |position_ms| unsaid(Command::Play { position_ms });
+        let pause = unsaid(Command::Pause { position_ms: Some(1), hold: None });
+        for (newer, older) in [
+            (seek(2, None), seek(1, None)),
+            (seek(2, Some(7)), seek(1, Some(7))),
+            (report(false), report(false)),
+            (report(true), report(false)),
+        ] {
+            assert!(newer.replaces(&older), "{newer:?} {older:?}");
+        }
+        for (newer, older) in [
+            (seek(2, Some(6)), seek(1, Some(7))),
+            (seek(2, Some(7)), seek(1, None)),
+            (seek(2, None), seek(1, Some(7))),
+            (seek(2, None), play(Some(1))),
+            (seek(2, None), pause),
+            (seek(2, None), report(false)),
+            (play(Some(2)), play(Some(1))),
+            (pause, play(None)),
+            (pause, seek(1, None)),
+            (report(false), report(true)),
+            (report(false), seek(1, None)),
+        ] {
+            assert!(!newer.replaces(&older), "{newer:?} {older:?}");
+        }
+    }
 
     fn playing(position_ms: i64) -> PlaybackState {
         PlaybackState { is_playing: true, position_ms, at_ms: NOW, hold: None }

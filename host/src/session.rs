@@ -1,5 +1,6 @@
 //! One WebSocket: HELLO, who it is, and the loop between a room and a browser. The seed's RoomPresenceConsumer.
 
+mod orders;
 mod reader;
 mod wheel;
 
@@ -16,7 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 use tungstenite::{Message, Utf8Bytes};
 
-use self::{reader::Reader, wheel::Wheel};
+use self::{orders::Orders, reader::Reader, wheel::Wheel};
 use crate::{
     config::Limits,
     limit::Bucket,
@@ -91,6 +92,15 @@ struct Session {
     bad_messages: u32,
     seat: Option<Seat>,
     member: Option<Member>,
+    /// A host's, from the first on.
+    orders: Option<Box<Orders>>,
+}
+
+/// What a session waits for.
+enum Event {
+    Heard(Message),
+    /// What became of an order.
+    Ordered(Result<(), LiveError>),
 }
 
 impl Session {
@@ -98,7 +108,17 @@ impl Session {
         let limits = &shared.limits;
         let bucket = Bucket::new(limits.messages_per_sec as f64, limits.messages_burst as f64, Instant::now());
         let reader = Reader::new(first, usize::try_from(limits.message_bytes).unwrap_or(usize::MAX));
-        Session { shared, line: Arc::new(line), reader, stall: None, bucket, bad_messages: 0, seat: None, member: None }
+        Session {
+            shared,
+            line: Arc::new(line),
+            reader,
+            stall: None,
+            bucket,
+            bad_messages: 0,
+            seat: None,
+            member: None,
+            orders: None,
+        }
     }
 
     /// From HELLO to WELCOME.
@@ -175,8 +195,12 @@ impl Session {
         }
     }
 
-    /// Says goodbye, and waits a little for the answer.
+    /// Sees what was ordered through, says goodbye, and waits a little for the answer.
     async fn leave(mut self, end: End) {
+        let mut is_heard = !matches!(end, End::Gone);
+        while let Some(outcome) = self.ordered().await {
+            is_heard = is_heard && self.answer(outcome).await.is_ok();
+        }
         (self.seat, self.member) = (None, None);
         let goodbye = match end {
             End::Gone => return,
@@ -196,10 +220,13 @@ impl Session {
     async fn heard(&mut self, text: &str) -> Result<(), End> {
         let (live, member) = (&self.shared.live, self.member.as_ref().expect("entered"));
         match ClientMessage::parse(text, member.role() == Role::Host) {
-            Ok(Some(ClientMessage::Command(order))) => match live.command(member.room(), order).await {
-                Ok(()) => Ok(()),
-                Err(error) => self.command_failed(&error).await,
-            },
+            Ok(Some(ClientMessage::Command(order))) => {
+                let orders = || Box::new(Orders::new(live.clone(), member.room().clone()));
+                if self.orders.get_or_insert_with(orders).push(order) {
+                    self.shared.metrics.commands_replaced.inc();
+                }
+                Ok(())
+            }
             // A command of somebody who is not the host: no error, no effect, no answer.
             Ok(None) => {
                 self.shared.metrics.commands_ignored.inc();
@@ -210,6 +237,11 @@ impl Session {
                 self.say(&ServerMessage::Pong { client_ms, server_ms }).await
             }
             Ok(Some(ClientMessage::Sync)) => {
+                // Whoever asks sees what they ordered.
+                while let Some(outcome) = self.ordered().await {
+                    self.answer(outcome).await?;
+                }
+                let (live, member) = (&self.shared.live, self.member.as_ref().expect("entered"));
                 match live.catch_up(member.room()).await {
                     // Away: the newest this node knows is still true: positions go on by themselves.
                     Err(error) if !error.is_away() => {}
@@ -223,7 +255,15 @@ impl Session {
         }
     }
 
-    async fn command_failed(&mut self, error: &LiveError) -> Result<(), End> {
+    /// What became of the order that is under way; nothing if there is none.
+    async fn ordered(&mut self) -> Option<Result<(), LiveError>> {
+        let orders = self.orders.as_mut().filter(|orders| !orders.is_empty())?;
+        Some(poll_fn(|cx| orders.poll(cx)).await)
+    }
+
+    /// Whoever gave an order sees in the next STATE that it was carried out, and is told that it was not.
+    async fn answer(&mut self, ordered: Result<(), LiveError>) -> Result<(), End> {
+        let Err(error) = ordered else { return Ok(()) };
         self.shared.metrics.commands_failed.inc();
         match error {
             LiveError::Unavailable(_) => {
@@ -242,7 +282,13 @@ impl Session {
     /// The next text message. Answers pings, counts bad frames, and keeps to the rate.
     async fn next_text(&mut self) -> Result<Utf8Bytes, End> {
         loop {
-            let message = self.next().await?;
+            let message = match self.next().await? {
+                Event::Heard(message) => message,
+                Event::Ordered(outcome) => {
+                    Box::pin(self.answer(outcome)).await?;
+                    continue;
+                }
+            };
             self.line.heard();
             if !self.bucket.take(Instant::now()) {
                 return Err(End::Close(close::TOO_FAST, "too many messages"));
@@ -262,15 +308,23 @@ impl Session {
         }
     }
 
-    /// The next message. Until then what is still to be written is.
-    async fn next(&mut self) -> Result<Message, End> {
+    /// What happens next. Until then what is still to be written is.
+    async fn next(&mut self) -> Result<Event, End> {
         poll_fn(|cx| {
+            if let Some(orders) = &mut self.orders
+                && let Poll::Ready(outcome) = orders.poll(cx)
+            {
+                return Poll::Ready(Ok(Event::Ordered(outcome)));
+            }
             let mut nothing = Bytes::new();
             let (line, writing) = self.writing(&mut nothing);
             if let Poll::Ready(end) = line.poll_end(cx, writing) {
                 return Poll::Ready(Err(end));
             }
-            self.reader.poll(cx, &self.line)
+            if self.orders.as_ref().is_some_and(|orders| orders.is_full()) {
+                return Poll::Pending;
+            }
+            self.reader.poll(cx, &self.line).map_ok(Event::Heard)
         })
         .await
     }

@@ -90,6 +90,7 @@ pub struct Metrics {
     pub commands_ignored: Counter,
     pub commands_failed: Counter,
     pub commands_stale: Counter,
+    pub commands_replaced: Counter,
     pub frames_published: Counter,
     pub frames_received: Counter,
     pub frames_skipped: Counter,
@@ -136,6 +137,7 @@ impl Metrics {
             commands_ignored: Counter::default(),
             commands_failed: Counter::default(),
             commands_stale: Counter::default(),
+            commands_replaced: Counter::default(),
             frames_published: Counter::default(),
             frames_received: Counter::default(),
             frames_skipped: Counter::default(),
@@ -161,6 +163,8 @@ impl Metrics {
         registry.register("commands_failed", "Host commands that failed", m.commands_failed.clone());
         let help = "Host commands dropped because they were about something that was over";
         registry.register("commands_stale", help, m.commands_stale.clone());
+        let help = "Host commands that waited for the store until a newer one took their place";
+        registry.register("commands_replaced", help, m.commands_replaced.clone());
         registry.register("frames_published", "New room states shown to members", m.frames_published.clone());
         registry.register("frames_received", "Room states that came from Redis", m.frames_received.clone());
         registry.register(

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 use streamit_test_servers::{Postgres, Proxy, Redis};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{App, Member, Room, clock, episode, until};
 
@@ -721,44 +722,85 @@ async fn fifty_rooms_of_twenty_survive_an_emptied_redis() {
 }
 
 #[tokio::test]
-async fn what_redis_adds_to_an_orders_way_is_measured() {
+async fn an_order_is_one_script_and_one_publish() {
     let shared = Nodes::with(1, 300, "[limits]\nmessages_per_sec = 10000\nmessages_burst = 100000").await;
-    let alone = App::with("[providers.mp4]\nconfig = { base_url = \"/media/\" }\n[limits]\nmessages_per_sec = 10000\nmessages_burst = 100000").await;
-    let mut medians = Vec::new();
-    for (app, name) in [(&alone, "in process"), (&shared.nodes[0], "through redis")] {
-        let (_, mut ann, mut ben) = app.room_of_two().await;
-        let mut times = Vec::new();
-        for n in 1..=100 {
-            let sent = Instant::now();
-            ann.seek(n * 1_000).await;
-            ben.sees_position(n * 1_000).await;
-            times.push(sent.elapsed().as_secs_f64() * 1e3);
-        }
-        times.sort_by(f64::total_cmp);
-        println!("an order reached the viewer {name}: median {:.2} ms, slowest of 100 {:.2} ms", times[50], times[99]);
-        medians.push(times[50]);
-    }
-    println!("redis adds {:.2} ms (debug build)", medians[1] - medians[0]);
-
-    // One round trip and one publish per order; what is on top are heartbeats.
-    let calls = |command: &str| -> u64 {
-        let stats = shared.redis.ask("INFO commandstats").unwrap();
-        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-        line.unwrap().split(',').next().unwrap().parse().unwrap()
-    };
-    let room = shared.nodes[0].room().await;
-    let mut ann = shared.nodes[0].host(&room).await;
-    ann.sees(|s| s["presence"]["viewers"] == 1).await;
-    let (scripts, publishes) = (calls("evalsha"), calls("spublish"));
+    // What is on top are heartbeats.
+    let (_, mut ann, mut ben) = shared.nodes[0].room_of_two().await;
+    let before = Calls::of(&shared.redis);
     for n in 1..=100 {
         ann.seek(n * 1_000).await;
+        ben.sees_position(n * 1_000).await;
     }
-    ann.ping().await;
-    let (scripts, publishes) = (calls("evalsha") - scripts, calls("spublish") - publishes);
+    let Calls { scripts, publishes } = Calls::of(&shared.redis).since(&before);
     println!("100 orders: {scripts} scripts, {publishes} publishes");
     // The last word on who is here may fall into it.
     assert!(
         (100..=101).contains(&publishes) && (100..120).contains(&scripts),
         "{scripts} scripts, {publishes} publishes"
     );
+}
+
+#[tokio::test]
+async fn orders_that_wait_for_redis_are_few_and_keep_their_order() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let line = Proxy::to(&[&format!("127.0.0.1:{}", redis.port())]);
+    let limits = "[limits]\nmessages_per_sec = 10000\nmessages_burst = 100000";
+    let app = App::with(&config(&format!("redis://{}", line.address()), &postgres.url(), 300, limits)).await;
+    let (room, mut ann, mut ben) = app.room_of_two().await;
+    ben.sees(|s| s["presence"]["viewers"] == 2).await;
+    // Now an answer takes as long as it takes to say everything.
+    line.delay(Duration::from_millis(60));
+    let before = Calls::of(&redis);
+    ann.send(json!({ "type": "PLAY" })).await;
+    for n in 1..=100 {
+        ann.seek(n * 1_000).await;
+    }
+    ann.send(json!({ "type": "PAUSE" })).await;
+    ann.seek(7_000).await;
+    // What is asked in between is answered at once.
+    let (_, seen) = ann.ping().await;
+    assert!(seen.iter().all(|state| state["playback"]["position_ms"] != 7_000), "{seen:?}");
+    for member in [&mut ann, &mut ben] {
+        member.sees(|s| s["playback"]["position_ms"] == 7_000 && s["playback"]["is_playing"] == false).await;
+    }
+    let Calls { scripts, publishes } = Calls::of(&redis).since(&before);
+    println!("103 orders: {scripts} scripts, {publishes} publishes");
+    // PLAY, the newest of a hundred, PAUSE, the last; a slow machine may say them in two breaths; and a heartbeat.
+    assert!(publishes <= 10 && scripts <= 20, "{scripts} scripts, {publishes} publishes");
+
+    // A SYNC is answered after what was ordered.
+    ann.seek(9_000).await;
+    assert_eq!(ann.sync().await["playback"]["position_ms"], 9_000);
+
+    // Whoever leaves has ordered all the same.
+    for n in 1..=3 {
+        ann.seek(n * 1_000).await;
+        ann.send(json!({ "type": "PLAY" })).await;
+        ann.send(json!({ "type": "PAUSE", "position_ms": n * 1_000 })).await;
+    }
+    ann.send_raw(Message::Close(None)).await;
+    drop(ann);
+    ben.sees(|s| s["playback"]["is_playing"] == false && s["playback"]["position_ms"] == 3_000).await;
+    until(|| async { app.view(&room).await["presence"]["host"] != "connected" }).await;
+}
+
+/// What a Redis was asked so far.
+struct Calls {
+    scripts: u64,
+    publishes: u64,
+}
+
+impl Calls {
+    fn of(redis: &Redis) -> Calls {
+        let stats = redis.ask("INFO commandstats").unwrap();
+        let calls = |command: &str| -> u64 {
+            let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+            line.unwrap().split(',').next().unwrap().parse().unwrap()
+        };
+        Calls { scripts: calls("evalsha"), publishes: calls("spublish") }
+    }
+
+    fn since(&self, before: &Calls) -> Calls {
+        Calls { scripts: self.scripts - before.scripts, publishes: self.publishes - before.publishes }
+    }
 }

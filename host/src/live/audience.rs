@@ -25,7 +25,8 @@ const SLICE: usize = 128;
 /// A room with more lines has another writer, as long as there are cores for them.
 const LINES_PER_WRITER: usize = 512;
 
-/// A room's lines get frames at most this often; what happens in between is in the next one.
+/// A room's lines get frames at most this often, on average: after a quiet while two may follow one another, so that what
+/// came while the first order was on its way does not wait. What happens in between is in the next one.
 const FRAMES_EVERY: Duration = Duration::from_millis(50);
 
 /// Who watches a room's feed on this node.
@@ -121,15 +122,16 @@ impl Drop for Seat {
 /// Writes whatever is shown to everyone in `rows`.
 async fn write(rows: Arc<Rows>, mut frames: watch::Receiver<Shown>, metrics: Arc<Metrics>) {
     let mut lines = Vec::new();
-    let mut last_round: Option<Instant> = None;
+    // When the room will have been quiet for long enough.
+    let mut rested_at = Instant::now();
     while frames.changed().await.is_ok() {
-        let not_before = last_round.map(|at| at + FRAMES_EVERY).filter(|at| *at > Instant::now());
-        if let Some(not_before) = not_before {
+        let not_before = rested_at - FRAMES_EVERY;
+        if not_before > Instant::now() {
             // How a room ends is told at once.
             let is_over = async { frames.wait_for(|shown| shown.frame.is_last).await.is_ok() };
             let _ = timeout_at(not_before, is_over).await;
         }
-        last_round = Some(Instant::now());
+        rested_at = rested_at.max(Instant::now()) + FRAMES_EVERY;
         round(&rows, &mut frames, &mut lines, &metrics).await;
     }
 }
