@@ -10,7 +10,7 @@ mod rooms;
 mod socket;
 mod web;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -20,6 +20,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post, put},
 };
+use tower::ServiceBuilder;
 use tower_http::{
     cors::CorsLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
@@ -43,20 +44,52 @@ const MAX_BODY_BYTES: usize = 16 * 1024;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What handlers share; each asks for the part it needs.
-#[derive(Clone, FromRef)]
-pub struct AppState {
+/// What handlers share, behind one pointer: each request takes it several times.
+#[derive(Clone)]
+pub struct AppState(Arc<Parts>);
+
+pub struct Parts {
     pub config: Arc<Config>,
     pub providers: Providers,
     pub reloader: Reloader,
     pub lobby: Lobby,
-    pub sessions: Sessions,
+    pub sessions: Arc<Sessions>,
     pub metrics: Arc<Metrics>,
-    #[from_ref(skip)]
-    pub creations: Arc<PerAddress>,
-    #[from_ref(skip)]
-    pub guesses: Arc<PerAddress>,
-    pub foreign: Arc<ForeignOrigins>,
+    pub creations: PerAddress,
+    pub guesses: PerAddress,
+    pub foreign: ForeignOrigins,
+}
+
+impl AppState {
+    pub fn new(parts: Parts) -> AppState {
+        AppState(Arc::new(parts))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl FromRef<AppState> for Arc<Config> {
+    fn from_ref(state: &AppState) -> Self {
+        state.config.clone()
+    }
+}
+
+impl FromRef<AppState> for Providers {
+    fn from_ref(state: &AppState) -> Self {
+        state.providers.clone()
+    }
+}
+
+impl FromRef<AppState> for Reloader {
+    fn from_ref(state: &AppState) -> Self {
+        state.reloader.clone()
+    }
 }
 
 /// The public listener's routes.
@@ -93,19 +126,22 @@ pub fn router(state: AppState) -> Router {
         .expose_headers([header::LOCATION, header::RETRY_AFTER])
         .max_age(Duration::from_secs(3600));
     let public_path: Arc<str> = state.config.server.public_path().into();
-    // The last one is the outermost: a request meets it first.
+    // The first one is the outermost: a request meets it first. One stack, since each layer of a router costs every request
+    // a box of its own.
+    let layers = ServiceBuilder::new()
+        .layer(middleware::map_request(without_odd_id))
+        .layer(SetRequestIdLayer::new(REQUEST_ID.clone(), MakeRequestUuid))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID.clone()))
+        .layer(trace())
+        .layer(fixed(header::REFERRER_POLICY, "strict-origin-when-cross-origin"))
+        .layer(fixed(header::X_FRAME_OPTIONS, "SAMEORIGIN"))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(cors)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES));
     let router = router
         .fallback(web::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(cors)
-        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(fixed(header::X_FRAME_OPTIONS, "SAMEORIGIN"))
-        .layer(fixed(header::REFERRER_POLICY, "strict-origin-when-cross-origin"))
-        .layer(trace())
-        .layer(PropagateRequestIdLayer::new(REQUEST_ID.clone()))
-        .layer(SetRequestIdLayer::new(REQUEST_ID.clone(), MakeRequestUuid))
-        .layer(middleware::map_request(without_odd_id))
+        .layer(layers)
         .with_state(state);
     if public_path.is_empty() {
         return router;

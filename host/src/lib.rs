@@ -145,9 +145,9 @@ impl Node {
         let tracker = TaskTracker::new();
         let limits = config.limits.clone();
         let sessions = Sessions::new(live.clone(), limits, metrics.clone(), stop.clone(), tracker.clone());
-        let creations = Arc::new(PerAddress::new(config.rooms.create_per_minute));
-        let guesses = Arc::new(PerAddress::new(config.limits.guesses_per_minute));
-        let state = AppState {
+        let creations = PerAddress::new(config.rooms.create_per_minute);
+        let guesses = PerAddress::new(config.limits.guesses_per_minute);
+        let state = AppState::new(http::Parts {
             config,
             providers,
             reloader: reloader.clone(),
@@ -156,8 +156,8 @@ impl Node {
             metrics,
             creations,
             guesses,
-            foreign: Arc::default(),
-        };
+            foreign: http::ForeignOrigins::default(),
+        });
 
         tracker.spawn(lobby.clone().keep(away_limit, stop.clone()));
         tracker.spawn(lobby.sweep(stop.clone()));

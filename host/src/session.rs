@@ -35,10 +35,9 @@ const MAX_BAD_MESSAGES: u32 = 5;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What every session of a node shares.
-#[derive(Clone)]
 pub struct Sessions {
     pub live: Live,
-    pub limits: Arc<Limits>,
+    pub limits: Limits,
     pub metrics: Arc<Metrics>,
     /// The node is stopping.
     stop: CancellationToken,
@@ -54,14 +53,14 @@ impl Sessions {
         metrics: Arc<Metrics>,
         stop: CancellationToken,
         tracker: TaskTracker,
-    ) -> Sessions {
+    ) -> Arc<Sessions> {
         let wheel = Wheel::start(&limits, live.cut_off(), stop.clone(), &tracker);
-        Sessions { live, limits: Arc::new(limits), metrics, stop, tracker, wheel }
+        Arc::new(Sessions { live, limits, metrics, stop, tracker, wheel })
     }
 
     /// Runs a socket to its end. `first` was read before it was one; `wrong_key` hears of a key that is not the room's.
     pub(crate) fn run(
-        self,
+        self: Arc<Self>,
         line: Line,
         first: Vec<u8>,
         room: Arc<LiveRoom>,
@@ -84,7 +83,7 @@ impl Sessions {
 }
 
 struct Session {
-    shared: Sessions,
+    shared: Arc<Sessions>,
     line: Arc<Line>,
     reader: Reader,
     stall: Stall,
@@ -104,7 +103,7 @@ enum Event {
 }
 
 impl Session {
-    fn new(shared: Sessions, line: Line, first: Vec<u8>) -> Self {
+    fn new(shared: Arc<Sessions>, line: Line, first: Vec<u8>) -> Self {
         let limits = &shared.limits;
         let bucket = Bucket::new(limits.messages_per_sec as f64, limits.messages_burst as f64, Instant::now());
         let reader = Reader::new(first, usize::try_from(limits.message_bytes).unwrap_or(usize::MAX));

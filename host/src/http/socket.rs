@@ -26,36 +26,37 @@ pub(super) struct Upgrade {
 }
 
 pub(super) async fn upgrade(
-    State(AppState { config, lobby, sessions, guesses, foreign, .. }): State<AppState>,
+    State(state): State<AppState>,
     Address(address): Address,
     Code(code): Code,
     origin: Option<Origin>,
     headers: HeaderMap,
     upgrade: Result<Upgrade, Error>,
 ) -> Result<Response, Error> {
-    if let Some(origin) = origin.filter(|origin| !origin.is_allowed(&headers, &config.server)) {
-        foreign.warn_once(&origin);
+    if let Some(origin) = origin.filter(|origin| !origin.is_allowed(&headers, &state.config.server)) {
+        state.foreign.warn_once(&origin);
         let detail = "this page's origin is not this server's; the operator can allow it in server.allowed_origins";
         return Err(Error::new(ErrorCode::ForeignOrigin, detail));
     }
-    if *lobby.live.cut_off().borrow() {
+    if *state.lobby.live.cut_off().borrow() {
         return Err(Error::new(ErrorCode::Unavailable, "this node has lost its live store; another one may have it"));
     }
-    let room = lobby.enter(code).await?;
+    let room = state.lobby.enter(code).await?;
     let Upgrade { accept, upgraded } = upgrade?;
+    let sessions = state.sessions.clone();
     // Whether there is a place is known when the client has said who it is: a host always has one.
     let wrong_key = move || {
-        let _ = guesses.take(address, Instant::now());
+        let _ = state.guesses.take(address, Instant::now());
     };
     // At the usual level there is none: what a subscriber keeps of a span it would keep for every viewer.
     let span = debug_span!("ws.session", room = %telemetry::alias(code));
-    let tracker = sessions.tracker.clone();
-    tracker.clone().spawn(async move {
+    sessions.clone().tracker.spawn(async move {
         match upgraded.await {
             // A task of its own, so that nothing is kept of what the upgrade took.
             Ok(upgraded) => {
                 let (line, first) = open(upgraded);
-                tracker.spawn(sessions.run(line, first, room, wrong_key).instrument(span));
+                let run = sessions.clone().run(line, first, room, wrong_key).instrument(span);
+                sessions.tracker.spawn(run);
             }
             Err(error) => debug!(%error, "a connection ended before it became a socket"),
         }

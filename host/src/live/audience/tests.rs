@@ -38,7 +38,7 @@ const PONG: u8 = 0x8a;
 struct Bench {
     live: Live,
     room: Arc<LiveRoom>,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     stop: CancellationToken,
     tracker: TaskTracker,
     version: AtomicU64,
