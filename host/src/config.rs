@@ -16,7 +16,10 @@ use self::values::{
     address, between, database_url, file_name, key_prefix, networks, optional_address, or_empty, origins, public_url,
     sha256_hex,
 };
-pub use self::{read::ConfigError, secrets::without_password};
+pub use self::{
+    read::ConfigError,
+    secrets::{without_password, without_passwords},
+};
 
 /// Everything an operator can set. Defaults are here and nowhere else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

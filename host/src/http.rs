@@ -96,6 +96,7 @@ impl FromRef<AppState> for Reloader {
 pub fn router(state: AppState) -> Router {
     // Who may be guessing at codes and keys, or trying what a plugin fails at.
     let guarded = Router::new()
+        .route("/api/v1/rooms", post(rooms::create))
         .route("/api/v1/rooms/{code}", get(rooms::show).delete(rooms::close))
         .route("/api/v1/rooms/{code}/source", put(rooms::set_source))
         .route("/ws/v1/rooms/{code}", get(socket::upgrade))
@@ -106,7 +107,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v1/providers", get(providers::list))
         .route("/api/v1/providers/{id}", get(providers::show))
         .route("/api/v1/providers/{id}/bridge.js", get(providers::bridge))
-        .route("/api/v1/rooms", get(rooms::list).post(rooms::create))
+        .route("/api/v1/rooms", get(rooms::list))
         .route("/api/v1/openapi.json", get(web::openapi))
         .route("/api/v1/asyncapi.json", get(web::asyncapi))
         .route("/", get(web::home))

@@ -65,7 +65,7 @@ pub use self::{
     watch::watch,
 };
 use crate::{
-    config::{Config, Isolation},
+    config::{Config, Isolation, without_passwords},
     rooms::Source,
     telemetry::{Metrics, OfProvider, ProviderCall},
 };
@@ -373,7 +373,7 @@ impl Provider {
                 (Some(description), destinations, Ok(worker), isolation)
             }
             Err(NotLoaded { state, reason, description, .. }) => {
-                (description, Vec::new(), Err((state, reason)), isolation)
+                (description, Vec::new(), Err((state, without_passwords(&reason))), isolation)
             }
         };
         Provider {
@@ -532,6 +532,7 @@ impl Provider {
 
     fn failed(&self, media: &Media<'static>, reason: String) -> ProviderError {
         self.count("fault");
+        let reason = without_passwords(&reason);
         warn!(provider.id = %self.id, "provider failed: {reason}");
         if self.breaker().failed(media.clone(), Instant::now(), &reason) {
             warn!(provider.id = %self.id, "provider left alone for a while: {}", self.status().1);

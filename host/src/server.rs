@@ -227,10 +227,37 @@ impl AsyncWrite for Held {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     fn address(text: &str) -> IpAddr {
         text.parse().expect("an address")
+    }
+
+    /// What a peer reads to the end who has said so much and says nothing more, and after what time.
+    async fn answer_to(said: &str) -> (String, Duration) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let app = Router::new().route("/", axum::routing::get(|| async { "here" }));
+        let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+        tokio::spawn(serve(listener, app, Places::new(9, 0, |_| true), stop, tracker));
+        let mut peer = TcpStream::connect(address).await.expect("a connection");
+        peer.write_all(said.as_bytes()).await.expect("said");
+        let (start, mut answer) = (tokio::time::Instant::now(), String::new());
+        let _ = peer.read_to_string(&mut answer).await;
+        (answer, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_does_not_end_a_head_or_asks_for_nothing_more_is_left() {
+        let deadline = HEAD_DEADLINE..HEAD_DEADLINE + Duration::from_secs(2);
+        for said in ["GET / HTTP/1.1\r\nHost: a", ""] {
+            let (answer, after) = answer_to(said).await;
+            assert!(!answer.contains("here") && deadline.contains(&after), "{said}: {answer} after {after:?}");
+        }
+        let (answer, after) = answer_to("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(answer.contains("here") && deadline.contains(&after), "{answer} after {after:?}");
     }
 
     #[test]

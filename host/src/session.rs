@@ -1,4 +1,4 @@
-//! One WebSocket: HELLO, who it is, and the loop between a room and a browser. The seed's RoomPresenceConsumer.
+//! One WebSocket: HELLO, who it is, and the loop between a room and a browser.
 
 mod orders;
 mod reader;

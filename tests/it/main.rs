@@ -19,7 +19,7 @@ mod storage; // what is in the database, and what never is
 mod strangers; // what strangers can take, and what they are told
 mod subpath; // below a path of another site, behind a proxy
 mod timeline; // whose word about the position counts, when a start is, and what survives a restart
-mod watching; // two real browsers // each provider's player, imitated under its own origin
+mod watching; // two real browsers
 
 // What operators and authors do.
 mod commands; // the command line and the configuration

@@ -726,6 +726,13 @@ async fn an_order_is_one_script_and_one_publish() {
     let shared = Nodes::with(1, 300, "[limits]\nmessages_per_sec = 10000\nmessages_burst = 100000").await;
     // What is on top are heartbeats.
     let (_, mut ann, mut ben) = shared.nodes[0].room_of_two().await;
+    // What is asked for is known here.
+    let before = Calls::of(&shared.redis);
+    for _ in 0..100 {
+        ben.sync().await;
+    }
+    let Calls { scripts, .. } = Calls::of(&shared.redis).since(&before);
+    assert!(scripts < 10, "100 SYNCs: {scripts} scripts");
     let before = Calls::of(&shared.redis);
     for n in 1..=100 {
         ann.seek(n * 1_000).await;

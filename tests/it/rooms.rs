@@ -129,6 +129,9 @@ async fn what_is_not_there_is_said_in_the_documented_form() {
     assert_eq!(app.get("/api/v1/rooms?cursor=garbage").await.problem(), "invalid_request");
     assert_eq!(app.get("/api/v1/rooms?limit=abc").await.problem(), "invalid_request");
     assert_eq!(app.get("/api/v1/rooms/%ff").await.problem(), "room_not_found");
+    for path in ["api/v1/providers/%ff", "api/v1/providers/%ff/bridge.js", "assets/%ff", "client/%ff"] {
+        assert_eq!(app.get(&format!("/{path}")).await.problem(), "not_found", "{path}");
+    }
     assert!(app.get("/api/v1/rooms").await.headers.contains_key("x-request-id"));
 }
 

@@ -130,6 +130,8 @@ async fn a_refused_upgrade_does_not_change_the_count() {
     assert_eq!((refused.status, &refused.problem["code"]), (StatusCode::NOT_FOUND, &json!("room_not_found")));
     let plain = app.get(&format!("/ws/v1/rooms/{}", room.code)).await;
     assert_eq!((plain.status, plain.problem()), (StatusCode::UPGRADE_REQUIRED, "upgrade_required"));
+    let head = |name: &str| plain.headers[name].to_str().unwrap().to_owned();
+    assert_eq!((head("upgrade"), head("sec-websocket-version")), ("websocket".into(), "13".into()));
     // One that connects and says nothing is no member either.
     let _silent = Member::connect(&app, &room.code, None).await.unwrap();
 

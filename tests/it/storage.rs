@@ -84,7 +84,7 @@ async fn a_room_stores_identity_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_columns_are_the_seeds() {
+async fn the_columns_are_those_that_are_documented() {
     let app = App::start().await;
     let mut database = connect(&app).await;
     let columns: Vec<(String,)> = sqlx::query_as("SELECT name FROM pragma_table_info('rooms') ORDER BY cid")

@@ -43,6 +43,7 @@ async fn why_a_provider_is_not_ready_is_told_to_the_operator_alone() {
     for word in ["hunter2", "plugins/", "reason"] {
         assert!(!public.contains(word), "{word} in {public}");
     }
+    assert!(!app.log().contains("hunter2"), "{}", app.log());
     let admin: Value = reqwest::get(format!("{}/admin/providers", app.admin_url)).await.unwrap().json().await.unwrap();
     let reason = |id: &str| {
         let providers = admin["providers"].as_array().unwrap();
@@ -50,6 +51,7 @@ async fn why_a_provider_is_not_ready_is_told_to_the_operator_alone() {
     };
     assert!(reason("nobody").contains("plugins/"), "{admin}");
     assert!(reason("mp4").contains("base_url"), "{admin}");
+    assert!(!admin.to_string().contains("hunter2"), "{admin}");
 }
 
 #[tokio::test]

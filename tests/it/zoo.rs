@@ -113,7 +113,7 @@ async fn in_calls(isolation: &str, cases: &[(&str, &str)]) {
     app.launch().await;
     println!("isolation = {isolation}");
     for (n, (id, reason)) in cases.iter().enumerate() {
-        // A new generation for each: five faults would turn it off.
+        // A new generation for each: one that fails is left alone for a while.
         app.write_config(&format!("{WELL}{}", table(CALLS, isolation, &format!("config = {{ n = {n} }}"))));
         app.reload().await;
         let seen = app.log().len();
@@ -178,6 +178,24 @@ async fn one_that_crashes_again_and_again_rests_and_comes_back_by_itself() {
         until(|| async { app.resolve(CALLS, "two").await.status == StatusCode::OK }).await;
         judge(&app, CALLS, "ready", "").await;
     }
+}
+
+#[tokio::test]
+async fn who_makes_a_plugin_fail_waits_whatever_they_ask_it_for() {
+    let limits = "[limits]\nguesses_per_minute = 3\n";
+    let mut app = App::prepare(&format!("{limits}{WELL}{}", table(CALLS, "process", "")));
+    build(&app.path("plugins"), CALLS, &[]);
+    app.launch().await;
+    let create = async |id: &str| {
+        let source = serde_json::json!({ "provider": CALLS, "media_type": "movie", "external_id": id });
+        app.post("/api/v1/rooms", serde_json::json!({ "source": source })).await
+    };
+    for n in 0..3 {
+        assert_eq!(create(&format!("abort {n}")).await.problem(), "provider_failed");
+    }
+    assert_eq!(create("fine").await.problem(), "rate_limited");
+    assert_eq!(app.resolve(CALLS, "fine").await.problem(), "rate_limited");
+    assert_eq!(app.get("/api/v1/rooms").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use toml::{
 
 use super::{
     Config,
-    secrets::{mask, without_password},
+    secrets::{mask, without_password, without_passwords},
 };
 
 /// A configuration that cannot be used: every problem, in the order of the file.
@@ -134,7 +134,11 @@ struct Document<'t> {
 impl Document<'_> {
     fn problem(&mut self, span: Option<Range<usize>>, key: &str, message: &str) {
         let line = span.map(|span| 1 + self.text.as_bytes()[..span.start].iter().filter(|b| **b == b'\n').count());
-        self.problems.push(Problem { line, key: key.into(), message: message.trim().replace('\n', " ") });
+        self.problems.push(Problem {
+            line,
+            key: key.into(),
+            message: without_passwords(message.trim()).replace('\n', " "),
+        });
     }
 
     /// Puts the environment's values into strings.

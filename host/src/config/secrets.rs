@@ -31,14 +31,22 @@ fn is_secret(name: &str) -> bool {
     ["secret", "token", "password", "passwd", "key", "credential"].iter().any(|word| name.contains(word))
 }
 
-/// A URL with its passwords masked, wherever they are; of one that cannot be read the scheme. Any other text as it is.
+/// A URL with its passwords masked, wherever they are; of one that cannot be read the scheme, or what is after the last @.
+/// Any other text as it is.
 pub fn without_password(text: &str) -> String {
     // A file has none, and its path may be what no URL may be.
     if text.starts_with("sqlite:") {
         return text.to_owned();
     }
-    let Ok(mut url) = Url::parse(text) else {
-        return text.split_once("://").map_or_else(|| text.to_owned(), |(scheme, _)| format!("{scheme}://…"));
+    let mut url = match Url::parse(text) {
+        Ok(url) if !url.cannot_be_a_base() => url,
+        _ => {
+            return match (text.split_once("://"), text.rsplit_once('@')) {
+                (Some((scheme, _)), _) => format!("{scheme}://…"),
+                (None, Some((_, host))) => format!("…@{host}"),
+                (None, None) => text.to_owned(),
+            };
+        }
     };
     if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
         return format!("{}://…", url.scheme());
@@ -50,4 +58,26 @@ pub fn without_password(text: &str) -> String {
         url.query_pairs_mut().clear().extend_pairs(shown);
     }
     url.into()
+}
+
+/// A sentence that may quote somebody's settings: the passwords in what it quotes are masked.
+pub fn without_passwords(sentence: &str) -> String {
+    let mut shown = String::with_capacity(sentence.len());
+    let mut rest = sentence;
+    while let Some((before, quote, quoted, after)) = next_quoted(rest) {
+        shown += before;
+        shown.push(quote);
+        shown += &without_password(quoted);
+        shown.push(quote);
+        rest = after;
+    }
+    shown + rest
+}
+
+/// What is before a quotation, its mark, what it quotes, and what is behind it.
+fn next_quoted(text: &str) -> Option<(&str, char, &str, &str)> {
+    let at = text.find(['"', '`'])?;
+    let quote = text[at..].chars().next()?;
+    let (quoted, after) = text[at + 1..].split_once(quote)?;
+    Some((&text[..at], quote, quoted, after))
 }

@@ -113,10 +113,38 @@ fn secrets_are_masked_in_the_effective_settings() {
 }
 
 #[test]
+fn a_trusted_network_may_be_written_in_version_6() {
+    let text = "[server]\ntrusted_proxies = [\"::ffff:10.0.0.0/104\", \"::ffff:192.0.2.7\", \"2001:db8::/32\"]";
+    let config = Config::parse(text, |_| None).expect("settings");
+    let proxies: Vec<String> = config.server.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]);
+}
+
+#[test]
+fn a_password_in_the_wrong_place_is_not_in_the_complaint() {
+    for text in [
+        "database = \"postgres://ann:hunter2@db/x\"",
+        "[database]\nurl = \"postgres//ann:hunter2@db/x\"",
+        "[database]\nurl = \"postgres:ann:hunter2@db/x\"",
+        "[live]\nredis = \"redis://:hunter2@cache\"",
+        "[live.redis]\nurl = \"redis//:hunter2@cache\"",
+        "[providers]\nmp4 = \"https://ann:hunter2@files/\"",
+    ] {
+        let problems = Config::parse(text, |_| None).expect_err(text);
+        let said = ConfigError { path: "streamit.toml".into(), problems }.to_string();
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
 fn of_a_url_that_cannot_be_read_only_the_scheme_is_shown() {
     assert_eq!(without_password("postgres://ann:hunter2@[bad/db"), "postgres://…");
     assert_eq!(without_password("postgres://db/x?sslpassword=hunter2"), "postgres://db/x?sslpassword=********");
     assert_eq!(without_password("just a text"), "just a text");
+    // What was meant as one is no text either.
+    assert_eq!(without_password("postgres//ann:hunter2@db/x"), "…@db/x");
+    assert_eq!(without_password("postgres:ann:hunter2@db/x"), "…@db/x");
+    assert_eq!(without_password("mailto:ann"), "mailto:ann");
 }
 
 #[test]

@@ -93,11 +93,20 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     let texts = Vec::<String>::deserialize(deserializer)?;
     let parse = |text: &String| {
         let one = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-        let network = one.or_else(|_| text.parse::<IpNet>());
+        let network = one.or_else(|_| text.parse::<IpNet>()).map(canonical);
         let expected = "is neither an IP address, like 10.0.0.2, nor a network, like 10.0.0.0/8";
         network.map_err(|_| D::Error::custom(format!("`{text}` {expected}")))
     };
     texts.iter().map(parse).collect()
+}
+
+/// Addresses are compared in their own version: a network of version 4 that is written in version 6 is one of version 4.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = match (network.addr(), network.prefix_len().checked_sub(96)) {
+        (IpAddr::V6(address), Some(prefix)) => address.to_ipv4_mapped().zip(Some(prefix)),
+        _ => None,
+    };
+    mapped.and_then(|(address, prefix)| IpNet::new(address.into(), prefix).ok()).unwrap_or(network)
 }
 
 impl<'de> Deserialize<'de> for RedisUrls {

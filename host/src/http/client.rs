@@ -114,6 +114,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Code {
     }
 }
 
+/// The part of a path that names something. A text that is none names nothing.
+pub(super) struct Name(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let path = <Path<String> as FromRequestParts<S>>::from_request_parts(parts, state).await;
+        path.map(|Path(name)| Name(name)).map_err(|_| Error::new(ErrorCode::NotFound, "this address is not UTF-8"))
+    }
+}
+
 /// A JSON body; what is wrong with it is said with its place.
 pub(super) struct Json<T>(pub(super) T);
 
@@ -185,14 +197,22 @@ const MAX_ORIGINS: usize = 64;
 
 impl ForeignOrigins {
     pub(super) fn warn_once(&self, Origin(origin): &Origin) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < MAX_ORIGINS && told.insert(origin.clone()) {
+        if self.is_new(origin) {
             warn!(
                 %origin,
                 "a page's socket was refused: its origin is not the address it asked for. If it is this server's own, a proxy \
                  changes the Host header: set server.public_url; if it is another site's, server.allowed_origins"
             );
         }
+    }
+
+    fn is_new(&self, origin: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The operator's own may come after any number of those that somebody made up.
+        if told.len() >= MAX_ORIGINS {
+            told.clear();
+        }
+        told.insert(origin.to_owned())
     }
 }
 
@@ -201,6 +221,16 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn an_origin_is_told_once_and_whatever_strangers_make_up_hides_none() {
+        let foreign = ForeignOrigins::default();
+        assert!(foreign.is_new("https://own.example") && !foreign.is_new("https://own.example"));
+        for n in 0..1_000 {
+            assert!(foreign.is_new(&format!("https://{n}.example")));
+        }
+        assert!(foreign.0.lock().expect("whole").len() <= MAX_ORIGINS);
+    }
 
     #[test]
     fn only_trusted_proxies_are_believed() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json as JsonAnswer,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -16,7 +16,7 @@ use streamit_plugin_api::{
 
 use super::{
     AppState,
-    client::Json,
+    client::{Json, Name},
     conditional::is_known,
     error::{Error, ErrorCode},
     rooms::playable,
@@ -80,7 +80,7 @@ pub(super) async fn list(State(config): State<Arc<Config>>, State(providers): St
 pub(super) async fn show(
     State(config): State<Arc<Config>>,
     State(providers): State<Providers>,
-    Path(id): Path<String>,
+    Name(id): Name,
 ) -> Result<Response, Error> {
     let provider = find(&providers, &id)?;
     Ok(([(header::CACHE_CONTROL, "no-cache")], JsonAnswer(view(&config.server, &provider))).into_response())
@@ -89,7 +89,7 @@ pub(super) async fn show(
 /// The bridge, for ever under its hash; under the bare address only for as long as it is checked.
 pub(super) async fn bridge(
     State(providers): State<Providers>,
-    Path(id): Path<String>,
+    Name(id): Name,
     uri: axum::http::Uri,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
@@ -113,7 +113,7 @@ pub(super) async fn bridge(
 
 pub(super) async fn resolve(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    Name(id): Name,
     Json(identity): Json<Identity>,
 ) -> Result<impl IntoResponse, Error> {
     find(&state.providers, &id)?;

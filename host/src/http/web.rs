@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -15,6 +15,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
 use super::{
+    client::Name,
     conditional::is_known,
     error::{self, Error},
 };
@@ -106,7 +107,7 @@ pub(super) async fn room(State(providers): State<Providers>, headers: HeaderMap)
 }
 
 /// The address of a room with something after it: people type, and programs that share links add, a slash.
-pub(super) async fn room_slash(State(config): State<Arc<Config>>, Path(code): Path<String>) -> Redirect {
+pub(super) async fn room_slash(State(config): State<Arc<Config>>, Name(code): Name) -> Redirect {
     // Only what cannot lead anywhere else is put into an address.
     let code: String = code.chars().filter(char::is_ascii_alphanumeric).collect();
     Redirect::permanent(&format!("{}/r/{code}", config.server.public_path()))
@@ -131,11 +132,11 @@ pub(super) async fn not_found(
     (StatusCode::NOT_FOUND, head, page).into_response()
 }
 
-pub(super) async fn asset(Path(file): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Error> {
+pub(super) async fn asset(Name(file): Name, headers: HeaderMap, uri: Uri) -> Result<Response, Error> {
     file_or_error(ASSETS.get(file.as_str()).filter(|asset| asset.content_type != HTML), &headers, uri).await
 }
 
-pub(super) async fn client(Path(file): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Error> {
+pub(super) async fn client(Name(file): Name, headers: HeaderMap, uri: Uri) -> Result<Response, Error> {
     file_or_error(CLIENT.get(file.as_str()), &headers, uri).await
 }
 

@@ -1,5 +1,5 @@
 //! A loaded plugin: the host's only unsafe code. Everything a plugin says is copied, cut to a limit and checked here.
-#![expect(unsafe_code, reason = "calls into a dynamic library, as providers/provider-abi describe it")]
+#![expect(unsafe_code, reason = "calls into a dynamic library, as include/streamit_provider.h describes it")]
 
 use std::{
     ffi::c_void,
@@ -114,7 +114,7 @@ impl Library {
     /// Without a `logger` it is told that this host has no log.
     pub(super) fn open(path: &Path, logger: Option<Logger>) -> Result<Library, String> {
         let library = open_for_good(path).map_err(|error| {
-            // The reason is published, and where the private copy lies is nobody's business.
+            // Where the private copy lies says nothing to whoever reads the reason.
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             let reason = cause.replace(&format!("{}: ", path.display()), "");
             format!("the system's loader refused it: {reason}")

@@ -337,7 +337,7 @@ impl Marker {
     }
 
     fn reason(&self) -> String {
-        // The reason is published, and where the folder lies is nobody's business.
+        // Where the folder lies says nothing to whoever reads the reason.
         let name = self.0.file_name().unwrap_or_default().display();
         format!(
             "the host did not survive loading it last time; replace it, give it isolation = \"process\", or delete \
