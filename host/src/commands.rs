@@ -7,8 +7,8 @@ use std::{
 
 use streamit::{
     program,
-    providers::{
-        author::{self, Checked, Inspected, Untried},
+    providers::authoring::{
+        self, Checked, Inspected, Untried,
         check::{self, CaseResult},
         template::{self, Language},
     },
@@ -62,7 +62,7 @@ fn new(name: &str, language: &Language) -> Outcome<()> {
 }
 
 fn inspect(file: &Path, json: bool) -> Outcome<()> {
-    let inspected = author::inspect(file).map_err(|error| (BAD_CONFIGURATION, error))?;
+    let inspected = authoring::inspect(file).map_err(|error| (BAD_CONFIGURATION, error))?;
     if json {
         return print(&serde_json::to_string(&inspected).expect("plain data"));
     }
@@ -107,7 +107,7 @@ fn config(json: Option<&str>) -> Outcome<Option<toml::Table>> {
 }
 
 fn try_one(file: &Path, media: &Media<'_>, json: Option<&str>) -> Outcome<()> {
-    match author::try_one(file, config(json)?, media, &program()) {
+    match authoring::try_one(file, config(json)?, media, &program()) {
         Ok(url) => print(&url),
         Err(Untried::Rejected(rejection)) => {
             let lines = rejection.problems().iter().map(|problem| {
@@ -127,7 +127,7 @@ fn check(file: &Path, json_config: Option<&str>, only: Option<&str>, json: bool)
         let names: Vec<_> = check::names().collect();
         return Err((BAD_CONFIGURATION, format!("--only: there is no case `{only}`; there are {}", names.join(", "))));
     }
-    let checked = author::check(file, config(json_config)?, only, &program());
+    let checked = authoring::check(file, config(json_config)?, only, &program());
     let Checked { id, version, cases } = checked.as_ref().map_err(|error| (BAD_CONFIGURATION, error.clone()))?;
     let count = |results: &[CaseResult]| cases.iter().filter(|case| results.contains(&case.result)).count();
     let bad = count(&[CaseResult::Failed, CaseResult::Crashed, CaseResult::Hung]);

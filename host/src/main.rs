@@ -70,7 +70,7 @@ enum Command {
     Plugin(PluginCommand),
     /// Answer for one plugin, in a process of its own
     #[cfg(unix)]
-    #[command(name = streamit::providers::child::COMMAND, hide = true)]
+    #[command(name = streamit::providers::CHILD_COMMAND, hide = true)]
     PluginChild {
         /// Whose it is, for whoever looks at the list of processes
         provider: String,

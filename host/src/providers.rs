@@ -1,77 +1,51 @@
 //! Providers: which there are, what they can do, and the URL of an identity. The only door to plugins.
+//!
+//! Floors, each of which uses only those below it: this door, with what it opens on (`provider`) and what exchanges that
+//! (`reload`, `watch`); `authoring`, an author's tools; `loading`, from a file to a provider; `running`, calls and where they
+//! are made; and the words they share (`description`, `output`).
 
 #[cfg(unix)]
-pub mod author;
-mod breaker;
-#[cfg(unix)]
-mod bridge;
-#[cfg(unix)]
-pub mod check;
-#[cfg(unix)]
-pub mod child;
-mod copies;
-#[cfg(unix)]
-mod crash;
-#[cfg(unix)]
-mod isolated;
-mod library;
-mod load;
+pub mod authoring;
+mod description;
+mod loading;
 mod output;
-mod preflight;
-mod prepare;
+mod provider;
 mod reload;
-#[cfg(unix)]
-mod serve;
-#[cfg(unix)]
-pub mod template;
+mod running;
 mod watch;
-mod worker;
 
+#[cfg(unix)]
+use std::{collections::HashSet, fs::File};
 use std::{
-    borrow::Cow,
-    hash::{Hash, Hasher},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
 };
-#[cfg(unix)]
-use std::{collections::HashSet, fs::File};
 
 use anyhow::Context;
-use bytes::Bytes;
 use foldhash::quality::RandomState;
-use indexmap::{Equivalent, IndexMap};
-use serde::Serialize;
-use streamit_plugin_api::{Capabilities, Manifest, Media, PlaybackSource, Problem, Rejection};
-use tracing::{Instrument, debug_span, info, warn};
+use indexmap::IndexMap;
+use streamit_plugin_api::{Capabilities, Media, PlaybackSource};
+use tracing::{Instrument, debug_span};
 
 #[cfg(unix)]
-pub use self::serve::serve;
-use self::{
-    breaker::{Breaker, Resting},
-    library::CallError,
-    load::{Loaded, Loader, NotLoaded, Origin},
-    output::Destination,
-    preflight::Preflight,
-    worker::Worker,
-};
+pub use self::running::child::COMMAND as CHILD_COMMAND;
 pub use self::{
-    load::stop_loading,
+    description::{Description, ProviderError, Status},
+    loading::stop_loading,
+    provider::Provider,
     reload::{Change, Changed, Reloaded, Reloader},
     watch::watch,
 };
+use self::{loading::Loader, running::library};
 use crate::{
-    config::{Config, Isolation, without_passwords},
+    config::Config,
     rooms::Source,
-    telemetry::{Metrics, OfProvider, ProviderCall},
+    telemetry::{Metrics, OfProvider},
 };
-
-/// URLs kept per provider, and as many again of those before. A server has fewer different things playing at once.
-const CACHED_URLS: usize = 4096;
 
 /// Providers that are loaded at the same time: one that hangs in its probe keeps the others waiting no longer than itself.
 const LOADED_AT_ONCE: usize = 8;
@@ -92,115 +66,12 @@ struct Registry {
 
 type Table = IndexMap<String, Arc<Provider>, RandomState>;
 
-/// One generation of a provider, ready or not. A reload makes a new one; this one ends after its last call.
-pub struct Provider {
-    pub id: String,
-    /// 1 for the first since the process started.
-    pub generation: u64,
-    origin: Origin,
-    is_missing: bool,
-    description: Option<Arc<Description>>,
-    destinations: Vec<Destination>,
-    /// Who is asked; or the state it came to instead, and why. Nothing but a new generation mends that.
-    loaded: Result<Worker, (Status, String)>,
-    isolation: Isolation,
-    breaker: Mutex<Breaker>,
-    urls: Mutex<Urls>,
-    metrics: Arc<Metrics>,
-}
-
-/// What a provider answered. When the newest are many enough the oldest go, but for those that were asked for since.
-#[derive(Default)]
-struct Urls {
-    newest: IndexMap<Media<'static>, Arc<str>, RandomState>,
-    older: IndexMap<Media<'static>, Arc<str>, RandomState>,
-}
-
-impl Urls {
-    fn get(&mut self, media: &Media<'_>) -> Option<Arc<str>> {
-        if let Some(url) = self.newest.get(&Asked(media)) {
-            return Some(url.clone());
-        }
-        let (media, url) = self.older.swap_remove_entry(&Asked(media))?;
-        self.insert(media, url.clone());
-        Some(url)
-    }
-
-    fn insert(&mut self, media: Media<'static>, url: Arc<str>) {
-        if self.newest.len() >= CACHED_URLS {
-            self.older = std::mem::take(&mut self.newest);
-        }
-        self.newest.insert(media, url);
-    }
-}
-
-/// What a provider's file says about itself.
-#[derive(Clone, Debug)]
-pub struct Description {
-    pub manifest: Arc<Manifest>,
-    pub version: String,
-    pub toolchain: String,
-    pub sha256: String,
-    pub bridge: Bytes,
-    /// The first half of the bridge's SHA-256: its address changes when it does.
-    pub bridge_hash: String,
-}
-
-/// Whether a provider answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    Ready,
-    /// Turned off in the configuration.
-    Disabled,
-    /// Its file or its configuration cannot be used.
-    Refused,
-    /// The host did not survive loading it last time.
-    Quarantined,
-    /// It failed too often, and is left alone for a while.
-    Resting,
-}
-
-/// Why there is no URL.
-#[derive(Debug, thiserror::Error)]
-pub enum ProviderError {
-    #[error("no provider `{0}` is configured")]
-    Unknown(String),
-    #[error("the provider `{id}` is not ready: {reason}")]
-    NotReady { id: String, reason: String },
-    #[error("{0}")]
-    Rejected(Rejection),
-    /// It mostly fails, and is not asked for a while.
-    #[error("the provider `{id}` is left alone for another {left:.1?}: {reason}")]
-    Resting { id: String, reason: String, left: Duration },
-    #[error("the provider `{id}` failed: {reason}")]
-    Failed { id: String, reason: String },
-    /// It was not asked again so soon.
-    #[error("the provider `{id}` failed for this a moment ago, and is asked again in {left:.1?}: {reason}")]
-    FailedBefore { id: String, reason: String, left: Duration },
-}
-
-impl Description {
-    fn new(preflight: Preflight, sha256: String) -> Self {
-        use sha2::{Digest, Sha256};
-        let bridge_hash = crate::rooms::hex(&Sha256::digest(&preflight.bridge)[..16]);
-        Description {
-            manifest: Arc::new(preflight.manifest),
-            version: preflight.version,
-            toolchain: preflight.toolchain,
-            sha256,
-            bridge: preflight.bridge.into(),
-            bridge_hash,
-        }
-    }
-}
-
 impl Providers {
     /// Loads every provider the configuration names. Blocks: plugins run. `program` is this program, to be started for
     /// plugins that need a process of their own.
     pub fn load(config: &Config, program: PathBuf, metrics: &Arc<Metrics>) -> anyhow::Result<Providers> {
         #[cfg(unix)]
-        let stay = copies::Stay::begin(&config.state_dir);
+        let stay = loading::Stay::begin(&config.state_dir);
         let providers = Providers::load_with(config, Loader::new(program, true), metrics);
         #[cfg(unix)]
         if let Some(copies) = stay.and_then(|stay| stay.tidy(&providers.hashes())) {
@@ -346,204 +217,10 @@ impl Providers {
     }
 }
 
-impl Status {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Ready => "ready",
-            Status::Disabled => "disabled",
-            Status::Refused => "refused",
-            Status::Quarantined => "quarantined",
-            Status::Resting => "resting",
-        }
-    }
-}
-
-impl Provider {
-    fn new(
-        id: &str,
-        generation: u64,
-        origin: Origin,
-        loaded: Result<Loaded, NotLoaded>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let is_missing = matches!(loaded, Err(NotLoaded { is_missing: true, .. }));
-        let isolation = origin.settings.isolation;
-        let (description, destinations, loaded, isolation) = match loaded {
-            Ok(Loaded { description, destinations, worker, isolation }) => {
-                (Some(description), destinations, Ok(worker), isolation)
-            }
-            Err(NotLoaded { state, reason, description, .. }) => {
-                (description, Vec::new(), Err((state, without_passwords(&reason))), isolation)
-            }
-        };
-        Provider {
-            id: id.into(),
-            generation,
-            origin,
-            is_missing,
-            description,
-            destinations,
-            loaded,
-            isolation,
-            breaker: Mutex::default(),
-            urls: Mutex::default(),
-            metrics,
-        }
-    }
-
-    /// Says in the log what came of loading it.
-    fn announce(&self) {
-        let (id, generation) = (&self.id, self.generation);
-        let version = self.description().map(|d| d.version.as_str()).unwrap_or_default();
-        match self.status() {
-            (Status::Ready, _) => info!(provider.id = %id, version, generation, "provider ready"),
-            (Status::Disabled, _) => info!(provider.id = %id, "provider disabled"),
-            (state, reason) => warn!(provider.id = %id, state = state.as_str(), "provider not ready: {reason}"),
-        }
-    }
-
-    /// What its file says about itself, if the file could be read so far.
-    pub fn description(&self) -> Option<&Description> {
-        self.description.as_deref()
-    }
-
-    /// Whether it runs in a process of its own.
-    pub fn is_isolated(&self) -> bool {
-        self.isolation == Isolation::Process
-    }
-
-    /// The origins its URLs may be on, as `event.origin` shows them; `self` for this host's own.
-    pub fn embed_origins(&self) -> Vec<String> {
-        self.destinations.iter().map(|place| place.as_source().trim_matches('\'').to_owned()).collect()
-    }
-
-    /// Its state, and the reason if it is not ready.
-    pub fn status(&self) -> (Status, Cow<'_, str>) {
-        let worker = match &self.loaded {
-            Ok(worker) => worker,
-            Err((state, reason)) => return (*state, reason.into()),
-        };
-        if let Some(reason) = worker.spent() {
-            return (Status::Refused, reason.into());
-        }
-        match self.breaker().resting(Instant::now()) {
-            Some(Resting { cause, left, .. }) => {
-                (Status::Resting, format!("{cause}; it is asked again in {left:.1?}").into())
-            }
-            None => (Status::Ready, "".into()),
-        }
-    }
-
-    pub fn is_ready(&self) -> bool {
-        self.status().0 == Status::Ready
-    }
-
-    /// Whether it has come so far that it can be asked, and then be ready or not.
-    fn is_loaded(&self) -> bool {
-        self.loaded.is_ok()
-    }
-
-    /// A golden example of its own, which it can answer if it can answer anything.
-    fn example(&self) -> Option<Media<'static>> {
-        let examples = &self.description()?.manifest.examples;
-        examples.iter().find(|example| example.config.is_none()).map(|example| example.media.clone())
-    }
-
-    fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What it answered before: that stays true, whatever became of it since.
-    fn known_url(&self, media: &Media<'_>) -> Option<Arc<str>> {
-        self.urls.lock().unwrap_or_else(PoisonError::into_inner).get(media)
-    }
-
-    fn remember(&self, media: Media<'static>, url: Arc<str>) {
-        self.urls.lock().unwrap_or_else(PoisonError::into_inner).insert(media, url);
-    }
-
-    async fn embed_url(&self, media: Media<'static>) -> Result<Arc<str>, ProviderError> {
-        // The contract's own rule stands above every provider: none can allow a movie with a season.
-        match (media.shape(), self.ask(&media).await) {
-            (Ok(_), answer) => answer,
-            (Err(shape), Err(ProviderError::Rejected(rejection))) => {
-                Err(ProviderError::Rejected(both(&rejection, &shape)))
-            }
-            (Err(shape), Ok(_)) => Err(ProviderError::Rejected(shape)),
-            (Err(_), Err(error)) => Err(error),
-        }
-    }
-
-    /// Asks the plugin, and judges what it says.
-    async fn ask(&self, media: &Media<'static>) -> Result<Arc<str>, ProviderError> {
-        let id = || self.id.clone();
-        let not_ready = |reason| Err(ProviderError::NotReady { id: id(), reason });
-        let worker = match &self.loaded {
-            Ok(worker) => worker,
-            Err((_, reason)) => return not_ready(reason.clone()),
-        };
-        let mut turn = worker.turn().await;
-        // Whoever was before may have lost the last thread.
-        if let Some(reason) = worker.spent() {
-            return not_ready(reason);
-        }
-        // Whoever was before may have asked the same, and have got an answer or none.
-        if let Some(url) = self.known_url(media) {
-            return Ok(url);
-        }
-        if let Some(Resting { is_all, cause: reason, left }) = self.breaker().refuses(media, Instant::now()) {
-            self.count("resting");
-            return Err(if is_all {
-                ProviderError::Resting { id: id(), reason, left }
-            } else {
-                ProviderError::FailedBefore { id: id(), reason, left }
-            });
-        }
-        // After a rest it is not left to the next stranger whether it ends.
-        if let Some(example) = self.example().filter(|_| self.breaker().is_over()) {
-            match turn.embed_url(example.clone()).await {
-                Ok(_) | Err(CallError::Rejected(_)) => self.breaker().answered(&example, Instant::now()),
-                Err(error) => return Err(self.failed(&example, error.to_string())),
-            }
-        }
-        let answer = turn.embed_url(media.clone()).await;
-        let answer = answer.and_then(|url| match output::check_url(&url, &self.destinations) {
-            Ok(()) => Ok(url),
-            Err(reason) => Err(CallError::Fault(reason)),
-        });
-        match answer {
-            Ok(url) => {
-                self.breaker().answered(media, Instant::now());
-                self.count("ok");
-                let url: Arc<str> = url.into();
-                if media.shape().is_ok() {
-                    self.remember(media.clone(), url.clone());
-                }
-                Ok(url)
-            }
-            Err(CallError::Rejected(rejection)) => {
-                self.breaker().answered(media, Instant::now());
-                self.count("rejected");
-                Err(ProviderError::Rejected(rejection))
-            }
-            Err(CallError::BadConfig(reason) | CallError::Fault(reason)) => Err(self.failed(media, reason)),
-        }
-    }
-
-    fn failed(&self, media: &Media<'static>, reason: String) -> ProviderError {
-        self.count("fault");
-        let reason = without_passwords(&reason);
-        warn!(provider.id = %self.id, "provider failed: {reason}");
-        if self.breaker().failed(media.clone(), Instant::now(), &reason) {
-            warn!(provider.id = %self.id, "provider left alone for a while: {}", self.status().1);
-        }
-        ProviderError::Failed { id: self.id.clone(), reason }
-    }
-
-    fn count(&self, outcome: &'static str) {
-        let labels = ProviderCall { provider: self.id.clone(), outcome };
-        self.metrics.provider_calls.get_or_create(&labels).inc();
-    }
+/// This program as a plugin's child: answers until its parent is gone.
+#[cfg(unix)]
+pub fn serve() -> std::process::ExitCode {
+    running::serve::serve(authoring::check::run)
 }
 
 /// Has the marks beside a host's private copies, of what it did not survive, beside other copies of the same libraries.
@@ -569,25 +246,10 @@ fn point_to_marks(_: &Path, _: &Path) -> anyhow::Result<()> {
 /// The keys of a provider's configuration that its library calls secret. Reads the file, and runs nothing.
 pub fn secrets(id: &str, config: &Config) -> Vec<String> {
     let manifest = |settings| {
-        let bytes = load::read(&load::library_path(id, settings, &config.plugins)).ok()?;
-        Some(preflight::preflight(&bytes).ok()?.manifest)
+        let bytes = loading::read(&loading::library_path(id, settings, &config.plugins)).ok()?;
+        Some(loading::preflight(&bytes).ok()?.manifest)
     };
     config.providers.get(id).and_then(manifest).map_or_else(Vec::new, |manifest| manifest.secrets)
-}
-
-/// An identity that is looked up and not kept.
-struct Asked<'a>(&'a Media<'a>);
-
-impl Hash for Asked<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-
-impl Equivalent<Media<'static>> for Asked<'_> {
-    fn equivalent(&self, known: &Media<'static>) -> bool {
-        self.0 == known
-    }
 }
 
 /// One instance on the caller's own thread, without deadline, cache or judgement: what benchmarks compare with.
@@ -604,12 +266,4 @@ impl Bare {
     pub fn embed_url(&self, media: &Media<'_>) -> Result<String, String> {
         self.0.embed_url(media).map_err(|error| error.to_string())
     }
-}
-
-/// What the provider says is wrong, and what the contract adds about fields the provider did not mention.
-fn both(rejection: &Rejection, shape: &Rejection) -> Rejection {
-    let problems = rejection.problems();
-    let is_new = |problem: &&Problem| problems.iter().all(|known| known.field != problem.field);
-    let all = problems.iter().chain(shape.problems().iter().filter(is_new));
-    all.map(|problem| (problem.field, problem.kind, problem.message.clone())).collect()
 }

@@ -6,7 +6,7 @@ use url::Url;
 
 /// Where a provider's URLs may be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Destination {
+pub(crate) enum Destination {
     /// Another origin: scheme, host, and the port if it is not the usual one.
     Origin(String),
     /// This host, below a path that begins and ends with a slash.

@@ -26,22 +26,22 @@ const MAX_PROBLEMS: usize = 16;
 /// The function table of a library that stays in memory for the rest of the process.
 ///
 /// Nothing is ever unloaded: a library that started a thread or registered a destructor would take the process with it.
-pub(super) struct Library {
+pub(crate) struct Library {
     table: StreamitProviderV1,
     host: &'static StreamitHost,
 }
 
 /// One configured provider of a library. Calls on it may come from any thread.
-pub(super) struct Instance {
+pub(crate) struct Instance {
     library: Arc<Library>,
     opaque: *mut c_void,
 }
 
 /// Where a plugin's own lines go: level and text.
-pub(super) type Logger = Box<dyn Fn(u32, &str) + Send + Sync>;
+pub(crate) type Logger = Box<dyn Fn(u32, &str) + Send + Sync>;
 
 /// To the host's log, under the provider's name.
-pub(super) fn to_log(provider: &str) -> Logger {
+pub(crate) fn to_log(provider: &str) -> Logger {
     let id = provider.to_owned();
     Box::new(move |level, text| match level {
         abi::LOG_ERROR => error!(provider.id = %id, "plugin: {text}"),
@@ -53,16 +53,16 @@ pub(super) fn to_log(provider: &str) -> Logger {
 
 /// A call of `embed_url` to the last bit. The host itself asks well-formed ones; the conformance suite asks others too.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Question<'a> {
+pub(crate) struct Question<'a> {
     /// What the struct says of its own size; whatever lies beyond the fields of this version is garbage.
-    pub(super) size: usize,
-    pub(super) media_type: u32,
-    pub(super) external_id: &'a [u8],
-    pub(super) present: u32,
-    pub(super) season: u32,
-    pub(super) episode: u32,
+    pub(crate) size: usize,
+    pub(crate) media_type: u32,
+    pub(crate) external_id: &'a [u8],
+    pub(crate) present: u32,
+    pub(crate) season: u32,
+    pub(crate) episode: u32,
     /// How many bytes the sink takes before it refuses.
-    pub(super) sink_takes: usize,
+    pub(crate) sink_takes: usize,
 }
 
 impl<'a> From<&'a Media<'_>> for Question<'a> {
@@ -91,7 +91,7 @@ unsafe impl Sync for Instance {}
 
 /// How a call went wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum CallError {
+pub(crate) enum CallError {
     /// The identity has no URL: the viewer's matter.
     Rejected(Rejection),
     /// The configuration cannot be used: the operator's matter.
@@ -112,7 +112,7 @@ impl fmt::Display for CallError {
 impl Library {
     /// Loads the file at `path`, which was read and checked before: its constructors run now.
     /// Without a `logger` it is told that this host has no log.
-    pub(super) fn open(path: &Path, logger: Option<Logger>) -> Result<Library, String> {
+    pub(crate) fn open(path: &Path, logger: Option<Logger>) -> Result<Library, String> {
         let library = open_for_good(path).map_err(|error| {
             // Where the private copy lies says nothing to whoever reads the reason.
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
@@ -166,7 +166,7 @@ fn open_for_good(path: &Path) -> Result<ManuallyDrop<libloading::Library>, liblo
 
 impl Instance {
     /// Configures a provider.
-    pub(super) fn create(library: Arc<Library>, config_json: &str) -> Result<Instance, CallError> {
+    pub(crate) fn create(library: Arc<Library>, config_json: &str) -> Result<Instance, CallError> {
         let create = library.table.create.expect("checked when the library was opened");
         let mut received = Received::default();
         let problems = received.receiver();
@@ -182,12 +182,12 @@ impl Instance {
     }
 
     /// Asks for the URL of `media`. The text is UTF-8 within its limit, and nothing else is known of it.
-    pub(super) fn embed_url(&self, media: &Media<'_>) -> Result<String, CallError> {
+    pub(crate) fn embed_url(&self, media: &Media<'_>) -> Result<String, CallError> {
         self.ask(&Question::from(media))
     }
 
     /// As [`Instance::embed_url`], for any question.
-    pub(super) fn ask(&self, question: &Question<'_>) -> Result<String, CallError> {
+    pub(crate) fn ask(&self, question: &Question<'_>) -> Result<String, CallError> {
         let mut url = Url { bytes: Vec::new(), takes: question.sink_takes, refused: None };
         let sink = StreamitSink { ctx: (&raw mut url).cast(), write: Some(write) };
         let mut received = Received::default();
@@ -223,14 +223,14 @@ impl Instance {
     }
 
     /// Whether the plugin knows the extension; nothing if it has none at all.
-    pub(super) fn has_extension(&self, id: &str) -> Option<bool> {
+    pub(crate) fn has_extension(&self, id: &str) -> Option<bool> {
         let extension = self.library.table.extension?;
         // SAFETY: the instance came from `create` and is not destroyed yet; the id lives as long as the call.
         Some(!unsafe { extension(self.opaque, StreamitStr::new(id)) }.is_null())
     }
 
     /// Asks, and answers how often the plugin writes to a sink whose call is over, once `until` has returned.
-    pub(super) fn late_writes(&self, question: &Question<'_>, until: impl FnOnce()) -> usize {
+    pub(crate) fn late_writes(&self, question: &Question<'_>, until: impl FnOnce()) -> usize {
         unsafe extern "C" fn count(ctx: *mut c_void, _: *const u8, _: usize) -> i32 {
             // SAFETY: `ctx` is the leaked counter below.
             unsafe { &*ctx.cast::<AtomicUsize>() }.fetch_add(1, Ordering::SeqCst);

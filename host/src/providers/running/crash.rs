@@ -24,37 +24,37 @@ use std::{
 const DEADLY: [c_int; 6] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGTRAP];
 
 /// A plugin that this process did not survive, as the next one finds it.
-pub(super) struct Mark(PathBuf);
+pub(crate) struct Mark(PathBuf);
 
 impl Mark {
     /// That of a library, beside its private copy.
-    pub(super) fn of(copy: &Path) -> Mark {
+    pub(crate) fn of(copy: &Path) -> Mark {
         Mark(copy.with_extension("crashed"))
     }
 
-    pub(super) fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         fs::exists(&self.0).unwrap_or(false)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.0.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 }
 
 /// What is said and left behind if this process dies in a plugin's code. It is never freed: a thread that is torn down in a
 /// plugin's code has dropped everything else when somebody asks.
-pub(super) struct Blame {
+pub(crate) struct Blame {
     mark: CString,
     last_line: String,
 }
 
 impl Blame {
     /// `mark` is the file that is left behind. The same again is the same.
-    pub(super) fn new(provider: &str, mark: &Path) -> Option<&'static Blame> {
+    pub(crate) fn new(provider: &str, mark: &Path) -> Option<&'static Blame> {
         static KNOWN: Mutex<Vec<&Blame>> = Mutex::new(Vec::new());
         let last_line = format!("streamit: this process dies in the code of the provider `{provider}`\n");
         let mark = CString::new(mark.as_os_str().as_bytes()).ok()?;
@@ -68,7 +68,7 @@ impl Blame {
     }
 
     /// From here on whatever kills this thread is laid at its door.
-    pub(super) fn watch(&'static self) {
+    pub(crate) fn watch(&'static self) {
         static ONCE: Once = Once::new();
         ONCE.call_once(watch_process);
         BLAME.set(self);
@@ -162,10 +162,10 @@ const LOADER_PATIENCE: Duration = Duration::from_secs(6);
 /// A constructor that does not return keeps the system's loader to itself. Every thread that loads something, unwinds, or
 /// ends waits for it from then on: a process that only seems to live. Such a process ends instead, and is started again
 /// without that library.
-pub(super) struct LoaderWatch(Arc<AtomicBool>);
+pub(crate) struct LoaderWatch(Arc<AtomicBool>);
 
 impl LoaderWatch {
-    pub(super) fn start(provider: &str) -> io::Result<LoaderWatch> {
+    pub(crate) fn start(provider: &str) -> io::Result<LoaderWatch> {
         let last_line = format!(
             "streamit: the library of the provider `{provider}` is never done loading, though it was in its probe; no process \
              goes on behind that, so this one ends, and the next one starts without it\n"

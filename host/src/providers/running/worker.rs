@@ -13,18 +13,18 @@ use std::{
 use streamit_plugin_api::Media;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 
+use super::library::{CallError, Instance};
 #[cfg(unix)]
 use super::{crash::Blame, isolated::Isolated};
-use super::{
-    library::{CallError, Instance},
-    load::REMEDY,
-};
+
+/// What helps against whatever a process cannot get rid of.
+pub(crate) const REMEDY: &str = "restart the host, or give the provider isolation = \"process\"";
 
 /// Threads that a provider may take with it, in calls that do not return, before no more of them are risked.
-pub(super) const MAX_LOST_THREADS: usize = 3;
+pub(crate) const MAX_LOST_THREADS: usize = 3;
 
 /// Who answers a provider's calls.
-pub(super) enum Backend {
+pub(crate) enum Backend {
     /// The plugin, in this process.
     Here(Arc<Instance>),
     /// The plugin, in a process of its own.
@@ -55,20 +55,20 @@ impl Backend {
 
 /// What a worker is and for how long it waits.
 #[derive(Clone)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// The provider's id.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// A call that takes longer is given up, and its thread with it.
-    pub(super) deadline: Option<Duration>,
+    pub(crate) deadline: Option<Duration>,
     /// Threads of this provider's that are in a call that was given up.
-    pub(super) lost_threads: Arc<AtomicUsize>,
+    pub(crate) lost_threads: Arc<AtomicUsize>,
     /// Who is to blame if the process dies on its thread.
     #[cfg(unix)]
-    pub(super) blame: Option<&'static Blame>,
+    pub(crate) blame: Option<&'static Blame>,
 }
 
 /// A provider's thread. It ends when this does, and whatever is left of the plugin is destroyed on it.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     terms: Terms,
     /// Before the thread's inbox: its thread shall be the last to hold it.
     twin: Option<Arc<Instance>>,
@@ -81,14 +81,14 @@ struct Job {
 }
 
 /// The right to make the next call: there is one at a time.
-pub(super) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     worker: &'a Worker,
     jobs: MutexGuard<'a, mpsc::Sender<Job>>,
 }
 
 impl Worker {
     /// Starts the thread. `prepare` runs on it and may hang as well as any call.
-    pub(super) fn start(
+    pub(crate) fn start(
         terms: Terms,
         prepare_deadline: Duration,
         prepare: impl FnOnce() -> Result<Backend, String> + Send + 'static,
@@ -115,25 +115,25 @@ impl Worker {
         }
     }
 
-    pub(super) async fn turn(&self) -> Turn<'_> {
+    pub(crate) async fn turn(&self) -> Turn<'_> {
         Turn { worker: self, jobs: self.jobs.lock().await }
     }
 
     /// Why no more calls are made, if too many never returned.
-    pub(super) fn spent(&self) -> Option<String> {
+    pub(crate) fn spent(&self) -> Option<String> {
         spent(self.terms.lost_threads.load(Ordering::Relaxed))
     }
 }
 
 /// The reason for which no thread is risked any more, with so many lost.
-pub(super) fn spent(lost_threads: usize) -> Option<String> {
+pub(crate) fn spent(lost_threads: usize) -> Option<String> {
     (lost_threads >= MAX_LOST_THREADS)
         .then(|| format!("{lost_threads} of its calls never returned, each keeping a thread; {}", REMEDY))
 }
 
 impl Turn<'_> {
     /// Asks for a URL.
-    pub(super) async fn embed_url(&mut self, media: Media<'static>) -> Result<String, CallError> {
+    pub(crate) async fn embed_url(&mut self, media: Media<'static>) -> Result<String, CallError> {
         let (answer, mut answered) = oneshot::channel();
         // A thread that has ended drops the question, which is an answer too.
         let _ = self.jobs.send(Job { media, answer });

@@ -12,7 +12,7 @@ use foldhash::quality::RandomState;
 use indexmap::IndexMap;
 use streamit_plugin_api::Media;
 
-use super::Asked;
+use super::super::description::Asked;
 
 /// So many of the last calls are looked at …
 const RECENT: usize = 10;
@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const REMEMBERED: usize = 1024;
 
 #[derive(Default)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     /// When each of the last calls ended, and whether it failed.
     recent: VecDeque<(Instant, bool)>,
     rest: Option<Rest>,
@@ -45,10 +45,10 @@ struct Rest {
 
 /// Why a call is not made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Resting {
-    pub(super) is_all: bool,
-    pub(super) cause: String,
-    pub(super) left: Duration,
+pub(crate) struct Resting {
+    pub(crate) is_all: bool,
+    pub(crate) cause: String,
+    pub(crate) left: Duration,
 }
 
 impl Rest {
@@ -70,22 +70,22 @@ impl Rest {
 
 impl Breaker {
     /// Whether the plugin is left alone; afterwards the next call decides how it goes on.
-    pub(super) fn resting(&self, now: Instant) -> Option<Resting> {
+    pub(crate) fn resting(&self, now: Instant) -> Option<Resting> {
         self.rest.as_ref()?.resting(true, now)
     }
 
     /// Whether the plugin was left alone and has not been called since: after [`Breaker::refuses`], its time is over.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.rest.is_some()
     }
 
     /// Why the plugin is not asked for this one now.
-    pub(super) fn refuses(&self, media: &Media<'_>, now: Instant) -> Option<Resting> {
+    pub(crate) fn refuses(&self, media: &Media<'_>, now: Instant) -> Option<Resting> {
         self.resting(now).or_else(|| self.failed.get(&Asked(media))?.resting(false, now))
     }
 
     /// The plugin answered: with a URL, or with what is wrong with the identity.
-    pub(super) fn answered(&mut self, media: &Media<'_>, now: Instant) {
+    pub(crate) fn answered(&mut self, media: &Media<'_>, now: Instant) {
         self.failed.swap_remove(&Asked(media));
         if self.rest.take().is_some() {
             self.recent.clear();
@@ -94,7 +94,7 @@ impl Breaker {
     }
 
     /// The plugin failed. True if it is left alone from now on, and was not before.
-    pub(super) fn failed(&mut self, media: Media<'static>, now: Instant, cause: &str) -> bool {
+    pub(crate) fn failed(&mut self, media: Media<'static>, now: Instant, cause: &str) -> bool {
         if self.failed.len() >= REMEMBERED && !self.failed.contains_key(&media) {
             self.failed.clear();
         }

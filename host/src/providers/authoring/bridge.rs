@@ -14,7 +14,7 @@ use boa_parser::{Error, Parser, Source, lexer};
 const STACK_BYTES: usize = 256 * 1024 * 1024;
 
 /// Whether the module has a default export; or what is wrong with its syntax, and where.
-pub(super) fn has_default_export(text: &str) -> Result<bool, String> {
+pub(crate) fn has_default_export(text: &str) -> Result<bool, String> {
     thread::scope(|scope| {
         let parse = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || parse(text));
         let parse = parse.map_err(|error| format!("no thread can be had to parse it: {error}"))?;

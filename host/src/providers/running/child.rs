@@ -42,10 +42,10 @@ const QUOTED_BYTES: usize = 1024;
 /// A child that closed its socket is about to end; so long it gets to say how.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-pub(super) type Nonce = [u8; 16];
+pub(crate) type Nonce = [u8; 16];
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Load, configure, run the golden examples.
     Prepare(Prepare),
     /// After `Prepare`.
@@ -57,7 +57,7 @@ pub(super) enum Request {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// A line for the log; the answer is still to come.
     Log(u32, String),
     /// What begins now: where it will have ended, should it end here.
@@ -69,24 +69,24 @@ pub(super) enum Reply {
 }
 
 /// What came of one case of the conformance suite.
-pub(super) type Verdict = Result<(), Otherwise>;
+pub(crate) type Verdict = Result<(), Otherwise>;
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Otherwise {
+pub(crate) enum Otherwise {
     Failed(String),
     Skipped(String),
 }
 
 /// Why a child gave no answer.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) how: How,
+pub(crate) struct Ended {
+    pub(crate) how: How,
     step: Option<Step>,
     printed: String,
 }
 
 #[derive(Debug)]
-pub(super) enum How {
+pub(crate) enum How {
     /// It took longer than this, and was killed.
     Hung(Duration),
     Exited(ExitStatus),
@@ -98,7 +98,7 @@ pub(super) enum How {
 
 impl Ended {
     /// Whether somebody else ended it: no plugin does this to itself.
-    pub(super) fn was_killed(&self) -> bool {
+    pub(crate) fn was_killed(&self) -> bool {
         matches!(self.how, How::Exited(status) if status.signal() == Some(libc::SIGKILL))
     }
 
@@ -141,7 +141,7 @@ fn signal_name(signal: i32) -> String {
 }
 
 /// A running child. It ends when this is dropped.
-pub(super) struct Child {
+pub(crate) struct Child {
     process: process::Child,
     socket: UnixStream,
     nonce: Nonce,
@@ -151,7 +151,7 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts `program` as the child for the provider `id`. Linux ends the child with the thread that calls this.
-    pub(super) fn start(program: &Path, id: &str) -> Result<Child, Ended> {
+    pub(crate) fn start(program: &Path, id: &str) -> Result<Child, Ended> {
         let start = || -> io::Result<Child> {
             let (mut socket, theirs) = UnixStream::pair()?;
             let (mut output, prints) = io::pipe()?;
@@ -185,7 +185,7 @@ impl Child {
         start().map_err(Ended::before_start)
     }
 
-    pub(super) fn prepare(
+    pub(crate) fn prepare(
         &mut self,
         prepare: &Prepare,
         deadline: Duration,
@@ -197,14 +197,14 @@ impl Child {
         }
     }
 
-    pub(super) fn destroy(&mut self, deadline: Duration, log: &Logger) -> Result<(), Ended> {
+    pub(crate) fn destroy(&mut self, deadline: Duration, log: &Logger) -> Result<(), Ended> {
         match self.ask(&Request::Destroy, Some(Step::Destroying), deadline, log)? {
             Reply::Destroyed => Ok(()),
             _ => Err(self.ended(How::Garbled("another answer"), None)),
         }
     }
 
-    pub(super) fn embed_url(
+    pub(crate) fn embed_url(
         &mut self,
         media: Media<'static>,
         deadline: Duration,
@@ -216,7 +216,7 @@ impl Child {
         }
     }
 
-    pub(super) fn check(&mut self, case: &str, what: &Prepare, deadline: Duration) -> Result<Verdict, Ended> {
+    pub(crate) fn check(&mut self, case: &str, what: &Prepare, deadline: Duration) -> Result<Verdict, Ended> {
         let unheard: Logger = Box::new(|_, _| {});
         match self.ask(&Request::Check(case.to_owned(), what.clone()), None, deadline, &unheard)? {
             Reply::Checked(verdict) => Ok(verdict),
@@ -225,7 +225,7 @@ impl Child {
     }
 
     /// Ends it, and answers what the plugin printed in its time.
-    pub(super) fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         // Its half of the pipe has to close first, and a polite child does that by itself.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
         self.wait_a_little();
@@ -335,7 +335,7 @@ fn write_frame<T: Serialize>(to: &mut impl Write, nonce: &Nonce, message: &T) ->
 }
 
 /// A frame, or nothing if what came is none.
-pub(super) fn read_frame<T: DeserializeOwned>(from: &mut impl Read, nonce: &Nonce) -> io::Result<Option<T>> {
+pub(crate) fn read_frame<T: DeserializeOwned>(from: &mut impl Read, nonce: &Nonce) -> io::Result<Option<T>> {
     let mut head = [0; 20];
     from.read_exact(&mut head)?;
     let len = u32::from_le_bytes(head[16..].try_into().expect("four bytes")) as usize;
@@ -349,17 +349,17 @@ pub(super) fn read_frame<T: DeserializeOwned>(from: &mut impl Read, nonce: &Nonc
 
 /// The child's way back: shared by its answers and by whatever thread of the plugin logs.
 #[derive(Clone)]
-pub(super) struct Answers {
+pub(crate) struct Answers {
     socket: Arc<Mutex<UnixStream>>,
     nonce: Nonce,
 }
 
 impl Answers {
-    pub(super) fn new(socket: UnixStream, nonce: Nonce) -> Self {
+    pub(crate) fn new(socket: UnixStream, nonce: Nonce) -> Self {
         Answers { socket: Arc::new(Mutex::new(socket)), nonce }
     }
 
-    pub(super) fn send(&self, reply: &Reply) {
+    pub(crate) fn send(&self, reply: &Reply) {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         if write_frame(&mut *socket, &self.nonce, reply).is_err() {
             // Nobody is left to answer to.
@@ -367,11 +367,11 @@ impl Answers {
         }
     }
 
-    pub(super) fn doing(&self, step: Step) {
+    pub(crate) fn doing(&self, step: Step) {
         self.send(&Reply::Doing(step));
     }
 
-    pub(super) fn logger(&self) -> Logger {
+    pub(crate) fn logger(&self) -> Logger {
         let answers = self.clone();
         Box::new(move |level, text| answers.send(&Reply::Log(level, text.to_owned())))
     }

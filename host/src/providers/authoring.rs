@@ -1,4 +1,8 @@
-//! What an author needs beside a compiler: look at a library, ask it, check it.
+//! Authoring: what one needs beside a compiler. Look at a library, ask it, check it.
+
+mod bridge;
+pub mod check;
+pub mod template;
 
 use std::{
     fs,
@@ -12,13 +16,15 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use streamit_plugin_api::{Manifest, Media, Rejection, abi};
 
+use self::check::Outcome;
 use super::{
-    check::{self, Outcome},
-    child::Child,
-    library::{self, CallError},
+    loading::{Preflight, preflight},
     output,
-    preflight::{Preflight, preflight},
-    prepare::Prepare,
+    running::{
+        child::Child,
+        library::{self, CallError},
+        prepare::Prepare,
+    },
 };
 use crate::rooms::hex;
 

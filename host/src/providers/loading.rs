@@ -1,9 +1,12 @@
-//! From a name in TOML to a provider that answers: each step refuses with a reason of its own.
+//! Loading: from a name in TOML to a provider that answers. Each step refuses with a reason of its own.
+
+mod copies;
+mod file;
+mod marker;
+mod preflight;
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind, Read},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
@@ -15,27 +18,31 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{
-    Description, Status, copies,
-    library::{self, Library},
-    output::{self, Destination},
-    preflight::preflight,
-    prepare::{Prepare, prepare},
-    worker::{self, Backend, Terms, Worker},
+use self::marker::Marker;
+pub(super) use self::{
+    copies::Stay,
+    file::{library_path, read},
+    preflight::{Preflight, foreign_exports, preflight},
 };
 #[cfg(unix)]
-use super::{
+use super::running::{
     child::Child,
     crash::{Blame, LoaderWatch, Mark},
     isolated::Isolated,
+};
+use super::{
+    description::{Description, Status},
+    output::{self, Destination},
+    running::{
+        library::{self, Library},
+        prepare::{Prepare, prepare},
+        worker::{self, Backend, REMEDY, Terms, Worker},
+    },
 };
 use crate::{
     config::{self, Isolation},
     rooms::hex,
 };
-
-/// No real plugin is larger; a file that is would only cost memory.
-const MAX_LIBRARY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Loading, configuring and the golden examples together.
 const PREPARE_DEADLINE: Duration = Duration::from_secs(2);
@@ -43,38 +50,35 @@ const PREPARE_DEADLINE: Duration = Duration::from_secs(2);
 /// Different libraries of one provider that a process maps in its life: it never unmaps any.
 const MAX_LIBRARIES: usize = 32;
 
-/// What helps against whatever a process cannot get rid of.
-pub(super) const REMEDY: &str = "restart the host, or give the provider isolation = \"process\"";
-
 /// A provider that passed every step.
-pub(super) struct Loaded {
-    pub(super) description: Arc<Description>,
-    pub(super) destinations: Vec<Destination>,
-    pub(super) worker: Worker,
+pub(crate) struct Loaded {
+    pub(crate) description: Arc<Description>,
+    pub(crate) destinations: Vec<Destination>,
+    pub(crate) worker: Worker,
     /// As it is, which may be more than was asked for.
-    pub(super) isolation: Isolation,
+    pub(crate) isolation: Isolation,
 }
 
 /// Why a provider does not answer: its state, the reason, and whatever its file said about itself.
-pub(super) struct NotLoaded {
-    pub(super) state: Status,
-    pub(super) reason: String,
-    pub(super) description: Option<Arc<Description>>,
+pub(crate) struct NotLoaded {
+    pub(crate) state: Status,
+    pub(crate) reason: String,
+    pub(crate) description: Option<Arc<Description>>,
     /// There is no file at all.
-    pub(super) is_missing: bool,
+    pub(crate) is_missing: bool,
 }
 
 /// What a load is made from: the same again gives the same again.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Origin {
-    pub(super) settings: config::Provider,
-    pub(super) path: PathBuf,
+pub(crate) struct Origin {
+    pub(crate) settings: config::Provider,
+    pub(crate) path: PathBuf,
     /// Empty if the file could not be read.
-    pub(super) sha256: String,
+    pub(crate) sha256: String,
 }
 
 /// Loads providers for one process.
-pub(super) struct Loader {
+pub(crate) struct Loader {
     /// This program, to be started as a plugin's child.
     program: PathBuf,
     /// Whether providers are to serve. Otherwise the probe's word is enough, and no plugin's code runs in this process.
@@ -124,12 +128,12 @@ impl Residue {
 }
 
 impl Loader {
-    pub(super) fn new(program: PathBuf, is_serving: bool) -> Self {
+    pub(crate) fn new(program: PathBuf, is_serving: bool) -> Self {
         Loader { program, is_serving, residue: Arc::default() }
     }
 
     /// Loads the provider `id`; nothing if that would only repeat `present`.
-    pub(super) fn load(
+    pub(crate) fn load(
         &self,
         id: &str,
         settings: &config::Provider,
@@ -180,7 +184,7 @@ impl Loader {
             let named = &preflight.manifest.id;
             return Err(refused(format!("it is the provider `{named}`; name it [providers.{named}]")));
         }
-        let description = Arc::new(Description::new(preflight, sha256.clone()));
+        let description = Arc::new(describe(preflight, sha256.clone()));
         let not_loaded = |state, reason: String| NotLoaded {
             state,
             reason,
@@ -246,7 +250,7 @@ impl Loader {
                     let _turn = turn();
                     let _marked = marker.set()?;
                     #[cfg(unix)]
-                    if let Some(blame) = Blame::new(&id, &marker.0) {
+                    if let Some(blame) = Blame::new(&id, marker.path()) {
                         blame.watch();
                     }
                     let open = || residue.open(&id, &sha256, &what.library);
@@ -264,6 +268,12 @@ impl Loader {
             Isolation::Process => Err("isolation = \"process\" is not available on this system".into()),
         }
     }
+}
+
+/// What a file says about itself.
+fn describe(Preflight { manifest, bridge, version, toolchain, .. }: Preflight, sha256: String) -> Description {
+    let bridge_hash = hex(&Sha256::digest(&bridge)[..16]);
+    Description { manifest: Arc::new(manifest), version, toolchain, sha256, bridge: bridge.into(), bridge_hash }
 }
 
 /// As configured; but what took the host with it has a process of its own from then on.
@@ -314,123 +324,4 @@ pub fn stop_loading() {
             return std::mem::forget(turn);
         }
     }
-}
-
-/// A file that exists while a library is being loaded into this process: if the process does not survive that, the next
-/// start finds it.
-struct Marker(PathBuf);
-
-/// The marker's file, locked as long as the load takes, so that another process with the same folder can tell.
-struct Marked {
-    path: PathBuf,
-    _lock: Option<File>,
-}
-
-impl Marker {
-    fn of(copy: &Path) -> Self {
-        Marker(copy.with_extension("loading"))
-    }
-
-    fn is_left_over(&self) -> bool {
-        // Whoever is loading it right now holds the lock.
-        File::open(&self.0).is_ok_and(|file| file.try_lock().is_ok())
-    }
-
-    fn reason(&self) -> String {
-        // Where the folder lies says nothing to whoever reads the reason.
-        let name = self.0.file_name().unwrap_or_default().display();
-        format!(
-            "the host did not survive loading it last time; replace it, give it isolation = \"process\", or delete \
-             plugins/{name} in the folder `state_dir` to try once more"
-        )
-    }
-
-    fn set(&self) -> Result<Marked, String> {
-        let failed = |error: std::io::Error| format!("cannot write {}: {error}", self.0.display());
-        let lock = match File::create_new(&self.0) {
-            Ok(file) => {
-                file.try_lock().map_err(|error| failed(error.into()))?;
-                Some(file)
-            }
-            // Another process has this folder too, and is loading the same.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
-            Err(error) => return Err(failed(error)),
-        };
-        Ok(Marked { path: self.0.clone(), _lock: lock })
-    }
-}
-
-impl Drop for Marked {
-    fn drop(&mut self) {
-        if self._lock.is_some() {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-pub(super) fn library_path(id: &str, settings: &config::Provider, plugins: &config::Plugins) -> PathBuf {
-    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-    let default = || format!("{DLL_PREFIX}{}{DLL_SUFFIX}", id.replace('-', "_"));
-    plugins.dir.join(settings.library.clone().unwrap_or_else(default))
-}
-
-/// The file's bytes, read once. Every later step uses these and not the file. An error says whether there is no file.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, (String, bool)> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        // NONBLOCK: opening a pipe would wait for its writer.
-        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    }
-    let file = options.open(path).map_err(|error| match error {
-        error if error.kind() == ErrorKind::NotFound => {
-            ("no such file; copy the provider's library there, or name it with `library`".to_owned(), true)
-        }
-        #[cfg(unix)]
-        error if error.raw_os_error() == Some(libc::ELOOP) => {
-            ("a symbolic link; put the library itself there".to_owned(), false)
-        }
-        error => (format!("cannot open it: {error}"), false),
-    })?;
-    read_open(file, path).map_err(|reason| (reason, false))
-}
-
-fn read_open(file: File, path: &Path) -> Result<Vec<u8>, String> {
-    let metadata = file.metadata().map_err(|error| format!("cannot read its metadata: {error}"))?;
-    if !metadata.is_file() {
-        return Err("not a regular file".into());
-    }
-    if metadata.len() > MAX_LIBRARY_BYTES {
-        return Err(format!("it has {} bytes; a plugin has at most {MAX_LIBRARY_BYTES}", metadata.len()));
-    }
-    only_the_owner_writes(&metadata, path)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    file.take(MAX_LIBRARY_BYTES).read_to_end(&mut bytes).map_err(|error| format!("cannot read it: {error}"))?;
-    Ok(bytes)
-}
-
-#[cfg(unix)]
-fn only_the_owner_writes(file: &fs::Metadata, path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::MetadataExt;
-    const OTHERS_WRITE: u32 = 0o002;
-    const STICKY: u32 = 0o1000;
-    if file.mode() & OTHERS_WRITE != 0 {
-        return Err("anybody may write to it; `chmod o-w` it".into());
-    }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let metadata = fs::metadata(folder).map_err(|error| format!("cannot read its folder's metadata: {error}"))?;
-    if metadata.mode() & OTHERS_WRITE != 0 && metadata.mode() & STICKY == 0 {
-        return Err(format!("anybody may write to its folder {}; `chmod o-w` it", folder.display()));
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn only_the_owner_writes(_: &fs::Metadata, _: &Path) -> Result<(), String> {
-    Ok(())
 }

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// A provider that lives in a child: started with its first call, and with the next one after it ended.
-pub(super) struct Isolated {
+pub(crate) struct Isolated {
     program: PathBuf,
     prepare: Prepare,
     deadline: Duration,
@@ -21,7 +21,7 @@ pub(super) struct Isolated {
 }
 
 impl Isolated {
-    pub(super) fn new(
+    pub(crate) fn new(
         program: PathBuf,
         prepare: Prepare,
         deadline: Duration,
@@ -31,7 +31,7 @@ impl Isolated {
         Isolated { program, prepare, deadline, start_deadline, log, child: None }
     }
 
-    pub(super) fn embed_url(&mut self, media: Media<'static>) -> Result<String, CallError> {
+    pub(crate) fn embed_url(&mut self, media: Media<'static>) -> Result<String, CallError> {
         let mut child = match self.child.take() {
             Some(child) => child,
             None => self.start()?,

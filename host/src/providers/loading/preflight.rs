@@ -14,17 +14,17 @@ use streamit_plugin_api::{
 
 /// A plugin's static data.
 #[derive(Debug)]
-pub(super) struct Preflight {
-    pub(super) manifest: Manifest,
-    pub(super) bridge: String,
-    pub(super) version: String,
-    pub(super) toolchain: String,
+pub(crate) struct Preflight {
+    pub(crate) manifest: Manifest,
+    pub(crate) bridge: String,
+    pub(crate) version: String,
+    pub(crate) toolchain: String,
     /// Major and minor version of the ABI it was built for.
-    pub(super) abi: (u16, u16),
+    pub(crate) abi: (u16, u16),
 }
 
 /// Checks the bytes of a library, in the order of what would go wrong first.
-pub(super) fn preflight(bytes: &[u8]) -> Result<Preflight, String> {
+pub(crate) fn preflight(bytes: &[u8]) -> Result<Preflight, String> {
     let file = File::parse(bytes).map_err(|error| not_a_library(bytes, &error.to_string()))?;
     if file.kind() != ObjectKind::Dynamic || file.format() != BinaryFormat::native_object() {
         let found = format!("a {:?} file of kind {:?}", file.format(), file.kind());
@@ -130,7 +130,7 @@ fn symbol<'data>(file: &File<'data>, name: &str, len: usize) -> Result<&'data [u
 }
 
 /// The exported names that are neither the ABI's nor the linker's own.
-pub(super) fn foreign_exports(bytes: &[u8]) -> Result<Vec<String>, String> {
+pub(crate) fn foreign_exports(bytes: &[u8]) -> Result<Vec<String>, String> {
     const LINKERS: [&str; 5] = ["_init", "_fini", "_edata", "_end", "__bss_start"];
     let unreadable = |error: object::Error| format!("its table of symbols cannot be read: {error}");
     let file = File::parse(bytes).map_err(unreadable)?;

@@ -14,7 +14,7 @@ use crate::rooms::hex;
 
 /// What gets loaded: a copy nobody else writes to, named by its content. Replacing the original cannot pull a mapped
 /// library away from under the process, and the loader cannot mistake a new version for the old one.
-pub(super) fn private_copy(bytes: &[u8], sha256: &str, state_dir: &Path) -> Result<PathBuf, String> {
+pub(crate) fn private_copy(bytes: &[u8], sha256: &str, state_dir: &Path) -> Result<PathBuf, String> {
     let folder = state_dir.join("plugins");
     let failed = |what: &str, error: io::Error| format!("cannot {what} {}: {error}", folder.display());
     create_private(&folder).map_err(|error| failed("create", error))?;
@@ -48,7 +48,7 @@ fn create_private(folder: &Path) -> io::Result<()> {
 
 /// A host's stay in the folder.
 #[cfg(unix)]
-pub(super) struct Stay {
+pub(crate) struct Stay {
     folder: PathBuf,
     users: File,
     /// There is no other host, and none comes before this is dropped.
@@ -58,7 +58,7 @@ pub(super) struct Stay {
 #[cfg(unix)]
 impl Stay {
     /// Begins before anything is copied; nothing if the folder cannot be locked, which is then never tidied.
-    pub(super) fn begin(state_dir: &Path) -> Option<Stay> {
+    pub(crate) fn begin(state_dir: &Path) -> Option<Stay> {
         let folder = state_dir.join("plugins");
         create_private(&folder).ok()?;
         let lock = |name: &str| File::options().create(true).append(true).open(folder.join(name));
@@ -72,7 +72,7 @@ impl Stay {
     }
 
     /// Removes what is left of libraries that are not in use, if no other host may use them.
-    pub(super) fn tidy(mut self, used: &HashSet<String>) -> Option<File> {
+    pub(crate) fn tidy(mut self, used: &HashSet<String>) -> Option<File> {
         if let Some(_alone) = self.alone.take() {
             for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
                 let path = entry.path();

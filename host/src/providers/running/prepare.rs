@@ -10,23 +10,23 @@ use streamit_plugin_api::{
 };
 
 use super::{
+    super::output::{self, Destination},
     library::{CallError, Instance, Library},
-    output::{self, Destination},
 };
 
 /// Everything that is needed to get a provider ready.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Prepare {
+pub(crate) struct Prepare {
     /// The private copy.
-    pub(super) library: PathBuf,
-    pub(super) manifest: Manifest,
-    pub(super) config: toml::Table,
-    pub(super) destinations: Vec<Destination>,
+    pub(crate) library: PathBuf,
+    pub(crate) manifest: Manifest,
+    pub(crate) config: toml::Table,
+    pub(crate) destinations: Vec<Destination>,
 }
 
 /// What a plugin is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Opening,
     Configuring,
     Examples,
@@ -35,7 +35,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    pub(super) fn during(self) -> &'static str {
+    pub(crate) fn during(self) -> &'static str {
         match self {
             Step::Opening => "while its library was being loaded (its constructors ran)",
             Step::Configuring => "in create",
@@ -48,7 +48,7 @@ impl Step {
 
 impl Prepare {
     /// An instance with the operator's configuration, or another one's.
-    pub(super) fn create(&self, library: &Arc<Library>, config: Option<&toml::Table>) -> Result<Instance, CallError> {
+    pub(crate) fn create(&self, library: &Arc<Library>, config: Option<&toml::Table>) -> Result<Instance, CallError> {
         let config = serde_json::to_string(config.unwrap_or(&self.config))
             .map_err(|error| CallError::BadConfig(error.to_string()))?;
         Instance::create(library.clone(), &config)
@@ -70,7 +70,7 @@ impl Prepare {
 }
 
 /// Takes the steps, and tells each as it begins.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     what: &Prepare,
     open: impl FnOnce() -> Result<Arc<Library>, String>,
     doing: impl Fn(Step),
@@ -92,7 +92,7 @@ fn examples(what: &Prepare, library: &Arc<Library>, instance: &Instance) -> Resu
 }
 
 /// Whether this identity gives its URL, and gives it again.
-pub(super) fn example(
+pub(crate) fn example(
     what: &Prepare,
     library: &Arc<Library>,
     instance: &Instance,
@@ -112,7 +112,7 @@ pub(super) fn example(
 }
 
 /// Whether this identity is refused for its field.
-pub(super) fn reject(
+pub(crate) fn reject(
     what: &Prepare,
     library: &Arc<Library>,
     instance: &Instance,

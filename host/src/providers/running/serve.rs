@@ -13,10 +13,9 @@ use rlimit::Resource;
 use rustix::process::Signal;
 
 use super::{
-    check,
-    child::{Answers, COMMAND, Nonce, Reply, Request, read_frame},
+    child::{Answers, COMMAND, Nonce, Reply, Request, Verdict, read_frame},
     library::{CallError, Instance, Library},
-    prepare::prepare,
+    prepare::{Prepare, prepare},
 };
 
 /// Address space of a child: no honest plugin comes near it, and a runaway one fails before the machine does.
@@ -25,9 +24,12 @@ const MAX_ADDRESS_SPACE: u64 = 4 << 30;
 const MAX_FILE_BYTES: u64 = 1 << 20;
 const MAX_OPEN_FILES: u64 = 64;
 
+/// Runs a case of the conformance suite, by its name.
+pub(crate) type RunCase = fn(&str, &Prepare, &Answers) -> Verdict;
+
 /// The child's whole life: answers until its parent is gone.
-pub fn serve() -> process::ExitCode {
-    match take_socket().and_then(|(socket, nonce)| answer(socket, nonce)) {
+pub(crate) fn serve(run_case: RunCase) -> process::ExitCode {
+    match take_socket().and_then(|(socket, nonce)| answer(socket, nonce, run_case)) {
         Ok(()) => process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("streamit {COMMAND}: {error}; the host starts this by itself, for one plugin");
@@ -61,7 +63,7 @@ fn take_socket() -> io::Result<(UnixStream, Nonce)> {
     Ok((socket, nonce))
 }
 
-fn answer(mut requests: UnixStream, nonce: Nonce) -> io::Result<()> {
+fn answer(mut requests: UnixStream, nonce: Nonce, run_case: RunCase) -> io::Result<()> {
     let answers = Answers::new(requests.try_clone()?, nonce);
     let mut instance: Option<Instance> = None;
     loop {
@@ -85,7 +87,7 @@ fn answer(mut requests: UnixStream, nonce: Nonce) -> io::Result<()> {
                 instance = None;
                 answers.send(&Reply::Destroyed);
             }
-            Request::Check(case, what) => answers.send(&Reply::Checked(check::run(&case, &what, &answers))),
+            Request::Check(case, what) => answers.send(&Reply::Checked(run_case(&case, &what, &answers))),
         }
     }
 }

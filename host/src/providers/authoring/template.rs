@@ -19,36 +19,36 @@ type Files = &'static [(&'static str, &'static str)];
 
 /// Named `acme`, which stands for the id in every spelling a language or a person wants.
 const RUST: Files = &[
-    ("Cargo.toml", include_str!("../../../plugin-api/examples/acme/Cargo.toml.template")),
-    ("src/lib.rs", include_str!("../../../plugin-api/examples/acme/src/lib.rs")),
-    ("provider.toml", include_str!("../../../plugin-api/examples/acme/provider.toml")),
-    ("bridge.js", include_str!("../../../plugin-api/examples/acme/bridge.js")),
+    ("Cargo.toml", include_str!("../../../../plugin-api/examples/acme/Cargo.toml.template")),
+    ("src/lib.rs", include_str!("../../../../plugin-api/examples/acme/src/lib.rs")),
+    ("provider.toml", include_str!("../../../../plugin-api/examples/acme/provider.toml")),
+    ("bridge.js", include_str!("../../../../plugin-api/examples/acme/bridge.js")),
     (".gitignore", "/target\n"),
 ];
 const C: Files = &[
-    ("Makefile", include_str!("../../../plugin-api/examples/acme/Makefile")),
-    ("acme.c", include_str!("../../../plugin-api/examples/acme/acme.c")),
-    ("provider.toml", include_str!("../../../plugin-api/examples/acme/provider.toml")),
-    ("bridge.js", include_str!("../../../plugin-api/examples/acme/bridge.js")),
+    ("Makefile", include_str!("../../../../plugin-api/examples/acme/Makefile")),
+    ("acme.c", include_str!("../../../../plugin-api/examples/acme/acme.c")),
+    ("provider.toml", include_str!("../../../../plugin-api/examples/acme/provider.toml")),
+    ("bridge.js", include_str!("../../../../plugin-api/examples/acme/bridge.js")),
     (".gitignore", "*.inc\n*.so\n*.dylib\n*.o\n"),
 ];
 const HEADER: (&str, &str) =
-    ("include/streamit_provider.h", include_str!("../../../plugin-api/include/streamit_provider.h"));
+    ("include/streamit_provider.h", include_str!("../../../../plugin-api/include/streamit_provider.h"));
 
 /// The crate that a plugin in Rust is built with, whole but for its manifest, which leans on this repository's.
 const API: Files = &[
-    ("build.rs", include_str!("../../../plugin-api/build.rs")),
+    ("build.rs", include_str!("../../../../plugin-api/build.rs")),
     HEADER,
-    ("src/abi.rs", include_str!("../../../plugin-api/src/abi.rs")),
-    ("src/export.rs", include_str!("../../../plugin-api/src/export.rs")),
-    ("src/lib.rs", include_str!("../../../plugin-api/src/lib.rs")),
-    ("src/manifest.rs", include_str!("../../../plugin-api/src/manifest.rs")),
-    ("src/provider.rs", include_str!("../../../plugin-api/src/provider.rs")),
-    ("src/source.rs", include_str!("../../../plugin-api/src/source.rs")),
-    ("LICENSE", include_str!("../../../LICENSE")),
+    ("src/abi.rs", include_str!("../../../../plugin-api/src/abi.rs")),
+    ("src/export.rs", include_str!("../../../../plugin-api/src/export.rs")),
+    ("src/lib.rs", include_str!("../../../../plugin-api/src/lib.rs")),
+    ("src/manifest.rs", include_str!("../../../../plugin-api/src/manifest.rs")),
+    ("src/provider.rs", include_str!("../../../../plugin-api/src/provider.rs")),
+    ("src/source.rs", include_str!("../../../../plugin-api/src/source.rs")),
+    ("LICENSE", include_str!("../../../../LICENSE")),
 ];
-const API_MANIFEST: &str = include_str!("../../../plugin-api/Cargo.toml");
-const WORKSPACE_MANIFEST: &str = include_str!("../../../Cargo.toml");
+const API_MANIFEST: &str = include_str!("../../../../plugin-api/Cargo.toml");
+const WORKSPACE_MANIFEST: &str = include_str!("../../../../Cargo.toml");
 
 /// The API's folder in that of a plugin.
 const API_FOLDER: &str = "streamit-plugin-api";
