@@ -278,8 +278,18 @@ impl Session {
         }
     }
 
-    /// The next text message. Answers pings, counts bad frames, and keeps to the rate.
+    /// The next text message. Counts bad frames.
     async fn next_text(&mut self) -> Result<Utf8Bytes, End> {
+        loop {
+            match self.next_message().await? {
+                Message::Text(text) => return Ok(text),
+                _ => self.complain(BadMessage("binary messages have no meaning here; send JSON text".into())).await?,
+            }
+        }
+    }
+
+    /// The next text or binary message. Answers pings, and keeps to the rate.
+    async fn next_message(&mut self) -> Result<Message, End> {
         loop {
             let message = match self.next().await? {
                 Event::Heard(message) => message,
@@ -293,10 +303,7 @@ impl Session {
                 return Err(End::Close(close::TOO_FAST, "too many messages"));
             }
             match message {
-                Message::Text(text) => return Ok(text),
-                Message::Binary(_) => {
-                    self.complain(BadMessage("binary messages have no meaning here; send JSON text".into())).await?;
-                }
+                Message::Text(_) | Message::Binary(_) => return Ok(message),
                 Message::Ping(_) => {
                     let pong = self.reader.replies();
                     self.send(pong).await?;
@@ -342,7 +349,7 @@ impl Session {
     }
 
     async fn say(&mut self, message: &ServerMessage<'_>) -> Result<(), End> {
-        let text = self.reader.text(&message.encode());
+        let text = self.reader.frame(Message::text(message.encode().as_str()));
         self.send(text).await
     }
 

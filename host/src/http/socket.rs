@@ -9,6 +9,7 @@ use axum::{
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, debug_span};
 use tungstenite::handshake::derive_accept_key;
 
@@ -42,31 +43,41 @@ pub(super) async fn upgrade(
         return Err(Error::new(ErrorCode::Unavailable, "this node has lost its live store; another one may have it"));
     }
     let room = state.lobby.enter(code).await?;
-    let Upgrade { accept, upgraded } = upgrade?;
-    let sessions = state.sessions.clone();
+    let upgrade = upgrade?;
+    let (sessions, tracker) = (state.sessions.clone(), state.sessions.tracker.clone());
     // Whether there is a place is known when the client has said who it is: a host always has one.
     let wrong_key = move || {
         let _ = state.guesses.take(address, Instant::now());
     };
     // At the usual level there is none: what a subscriber keeps of a span it would keep for every viewer.
     let span = debug_span!("ws.session", room = %telemetry::alias(code));
-    sessions.clone().tracker.spawn(async move {
-        match upgraded.await {
-            // A task of its own, so that nothing is kept of what the upgrade took.
-            Ok(upgraded) => {
-                let (line, first) = open(upgraded);
-                let run = sessions.clone().run(line, first, room, wrong_key).instrument(span);
-                sessions.tracker.spawn(run);
+    Ok(upgrade.answer(tracker, move |line, first| sessions.run(line, first, room, wrong_key).instrument(span)))
+}
+
+impl Upgrade {
+    /// The answer that ends HTTP; after it the connection is the session's.
+    fn answer<F>(self, tracker: TaskTracker, session: impl FnOnce(Line, Vec<u8>) -> F + Send + 'static) -> Response
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Upgrade { accept, upgraded } = self;
+        tracker.clone().spawn(async move {
+            match upgraded.await {
+                // A task of its own, so that nothing is kept of what the upgrade took.
+                Ok(upgraded) => {
+                    let (line, first) = open(upgraded);
+                    tracker.spawn(session(line, first));
+                }
+                Err(error) => debug!(%error, "a connection ended before it became a socket"),
             }
-            Err(error) => debug!(%error, "a connection ended before it became a socket"),
-        }
-    });
-    let headers = [
-        (header::CONNECTION, HeaderValue::from_static("upgrade")),
-        (header::UPGRADE, HeaderValue::from_static("websocket")),
-        (header::SEC_WEBSOCKET_ACCEPT, accept),
-    ];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+        });
+        let headers = [
+            (header::CONNECTION, HeaderValue::from_static("upgrade")),
+            (header::UPGRADE, HeaderValue::from_static("websocket")),
+            (header::SEC_WEBSOCKET_ACCEPT, accept),
+        ];
+        (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+    }
 }
 
 /// Takes the stream out of HTTP, whose buffers would stay with it, and what has been read of it already.

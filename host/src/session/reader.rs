@@ -59,8 +59,8 @@ impl Reader {
         }
     }
 
-    pub(super) fn text(&mut self, text: &str) -> Bytes {
-        let _ = self.context.write(&mut Pipe { buffers: &mut self.buffers, source: None }, Message::text(text));
+    pub(super) fn frame(&mut self, message: Message) -> Bytes {
+        let _ = self.context.write(&mut Pipe { buffers: &mut self.buffers, source: None }, message);
         self.take()
     }
 
