@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::Shutdown,
     pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
@@ -249,6 +250,18 @@ impl Line {
     /// Ready when everything is written: what was there already, and then the session's own.
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>, writing: Writing<'_>) -> Poll<Result<(), End>> {
         self.poll_flush(&mut self.out(), cx, writing)
+    }
+
+    /// Nothing is written any more, and the client sees that; what it writes can be read on.
+    pub(crate) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let hung_up = match &self.stream {
+            Stream::Tcp(held) => socket2::SockRef::from(held.stream()).shutdown(Shutdown::Write),
+            Stream::Other(duplex) => ready!(locked(duplex).as_mut().poll_shutdown(cx)),
+        };
+        if let Err(error) = hung_up {
+            debug!(%error, "a connection had ended already");
+        }
+        Poll::Ready(())
     }
 
     fn poll_flush(&self, out: &mut Out, cx: &mut Context<'_>, writing: Writing<'_>) -> Poll<Result<(), End>> {

@@ -1,5 +1,7 @@
 //! One WebSocket: HELLO, who it is, and the loop between a room and a browser.
 
+#[cfg(test)]
+pub(crate) mod echo;
 mod orders;
 mod reader;
 mod wheel;
@@ -212,6 +214,10 @@ impl Session {
         };
         self.line.begin_close();
         if self.send(goodbye).await.is_ok() {
+            // There will be no answer, or none that can be read: a client that waits for the end sees it.
+            if self.reader.has_failed() {
+                poll_fn(|cx| self.line.poll_hang_up(cx)).await;
+            }
             let _ = timeout(GOODBYE, async { while self.next().await.is_ok() {} }).await;
         }
     }

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Read, Write},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -26,6 +26,8 @@ const SCRATCH_BYTES: usize = 1024;
 pub(super) struct Reader {
     context: WebSocketContext,
     buffers: Buffers,
+    /// Something could not be read: where a frame begins from there on nobody knows.
+    has_failed: bool,
 }
 
 /// What is between the library and a line.
@@ -47,16 +49,27 @@ impl Reader {
             .max_message_size(Some(message_bytes))
             .max_frame_size(Some(message_bytes));
         let context = WebSocketContext::new(Role::Server, Some(config));
-        Reader { context, buffers: Buffers { ahead: first.into(), out: Vec::new() } }
+        Reader { context, buffers: Buffers { ahead: first.into(), out: Vec::new() }, has_failed: false }
     }
 
     /// The next message. After one that is answered by itself, [`Reader::replies`] has the answer.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, line: &Line) -> Poll<Result<Message, End>> {
+        if self.has_failed {
+            return discard(cx, line).map(Err);
+        }
         match self.context.read(&mut Pipe { buffers: &mut self.buffers, source: Some((line, cx)) }) {
             Ok(message) => Poll::Ready(Ok(message)),
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            Err(error) => Poll::Ready(Err(unreadable(&error))),
+            Err(error) => {
+                self.has_failed = true;
+                Poll::Ready(Err(unreadable(&error)))
+            }
         }
+    }
+
+    /// Nothing more can be read: what comes is dropped until the client hangs up.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     pub(super) fn frame(&mut self, message: Message) -> Bytes {
@@ -118,6 +131,14 @@ impl Write for Pipe<'_, '_, '_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Takes what comes, until nothing does: a connection that ends with something unread is reset, and what was written to
+/// it may never be seen.
+fn discard(cx: &mut Context<'_>, line: &Line) -> Poll<End> {
+    let mut scratch = [0; SCRATCH_BYTES];
+    while ready!(line.poll_read(cx, &mut scratch)).is_ok_and(|bytes| bytes > 0) {}
+    Poll::Ready(End::Gone)
 }
 
 /// A frame that cannot be read ends the socket, with the reason where the peer can hear it.
