@@ -1,6 +1,7 @@
-//! The commands of this repository: `cargo xtask run`, `dist`, `test`, `lint`, `bench`, `header`. Each does its own set-up.
+//! The commands of this repository: `cargo xtask run`, `dist`, `test`, `lint`, `bench`, `autobahn`, `header`. Each does its own set-up.
 #![expect(clippy::print_stdout, reason = "a command line talks to its terminal")]
 
+mod autobahn;
 mod header;
 
 use std::{
@@ -40,6 +41,8 @@ enum Task {
         #[arg(long)]
         now: bool,
     },
+    /// Hold what a socket's session says against the Autobahn suite
+    Autobahn,
     /// Write plugin-api/include/streamit_provider.h anew, after a change of plugin-api/src/abi.rs
     Header,
 }
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test { arguments } => test(&arguments),
         Task::Lint => lint(),
         Task::Bench { only, quick, now } => bench(only, quick, now),
+        Task::Autobahn => autobahn::run(),
         Task::Header => header::write(),
     }
 }

@@ -105,3 +105,44 @@ impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
         Ok(Upgrade { accept, upgraded })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use axum::{Router, routing::get};
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        server::{Places, serve},
+        session::echo::echoing,
+    };
+
+    /// What `cargo xtask autobahn` asks: until its input ends, every message comes back.
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "cargo xtask autobahn runs it"]
+    #[expect(clippy::print_stdout, reason = "who runs it reads where it is")]
+    async fn echo() {
+        let stop = CancellationToken::new();
+        let sessions = echoing(stop.clone());
+        let tracker = sessions.tracker.clone();
+        let route = async move |upgrade: Result<Upgrade, Error>| {
+            let tracker = sessions.tracker.clone();
+            upgrade.map(|upgrade| upgrade.answer(tracker, move |line, first| sessions.echo(line, first)))
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let places = Places::new(1000, 0, |_| true);
+        let serving = serve(listener, Router::new().route("/", get(route)), places, stop.clone(), tracker.clone());
+        let serving = tokio::spawn(serving);
+        println!("ws://{address}");
+        let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+        let _ = end.await;
+        stop.cancel();
+        serving.await.expect("served");
+        tracker.close();
+        tracker.wait().await;
+    }
+}
