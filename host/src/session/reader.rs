@@ -151,3 +151,146 @@ fn unreadable(error: &Error) -> End {
         _ => End::Gone,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, io::Cursor, pin::Pin, task::Waker};
+
+    use proptest::{collection::vec, prelude::*};
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+    use tungstenite::protocol::frame::{
+        Frame,
+        coding::{Data, OpCode},
+    };
+
+    use super::*;
+
+    /// A connection that brings its bytes in pieces, with a pause before each.
+    struct Pieces {
+        left: VecDeque<Bytes>,
+        has_paused: bool,
+    }
+
+    impl Pieces {
+        /// As long as those lengths, over and over.
+        fn of(mut wire: Bytes, lengths: &[usize]) -> Pieces {
+            let mut lengths = lengths.iter().cycle();
+            let mut left = VecDeque::new();
+            while !wire.is_empty() {
+                let length = *lengths.next().expect("one at least");
+                left.push_back(wire.split_to(length.min(wire.len())));
+            }
+            Pieces { left, has_paused: false }
+        }
+    }
+
+    impl AsyncRead for Pieces {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            self.has_paused = !self.has_paused;
+            if self.has_paused {
+                return Poll::Pending;
+            }
+            if let Some(mut piece) = self.left.pop_front() {
+                into.put_slice(&piece.split_to(piece.len().min(into.remaining())));
+                if !piece.is_empty() {
+                    self.left.push_front(piece);
+                }
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Pieces {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        let length = prop_oneof![6 => 0..200_usize, 2 => 900..1200_usize, 1 => 65_000..70_000_usize];
+        let text = (vec(any::<char>(), 1..8), length.clone())
+            .prop_map(|(letters, length)| Message::text(letters.into_iter().cycle().take(length).collect::<String>()));
+        let binary = (any::<u8>(), length).prop_map(|(first, length)| {
+            Message::binary((0..length).map(|at| first.wrapping_add(at as u8)).collect::<Vec<_>>())
+        });
+        prop_oneof![4 => text, 2 => binary, 1 => control().prop_map(Message::Ping), 1 => control().prop_map(Message::Pong)]
+    }
+
+    fn control() -> impl Strategy<Value = Bytes> {
+        vec(any::<u8>(), 0..=125).prop_map(Bytes::from)
+    }
+
+    /// What tungstenite's client writes, a message in that many frames and a ping in front of each but the first; and
+    /// what is to be heard.
+    fn written(said: &[(Message, usize)]) -> (Bytes, Vec<Message>) {
+        let mut client = WebSocketContext::new(Role::Client, None);
+        let mut wire = Cursor::new(Vec::new());
+        let mut heard = Vec::new();
+        for (message, frames) in said {
+            let kind = match message {
+                Message::Text(_) => Data::Text,
+                Message::Binary(_) => Data::Binary,
+                _ => {
+                    client.write(&mut wire, message.clone()).expect("written");
+                    heard.push(message.clone());
+                    continue;
+                }
+            };
+            let payload = message.clone().into_data();
+            let length = payload.len().div_ceil(*frames).max(1);
+            for (at, start) in (0..payload.len().max(1)).step_by(length).enumerate() {
+                let end = (start + length).min(payload.len());
+                if at > 0 {
+                    let ping = Message::Ping(Bytes::copy_from_slice(&at.to_be_bytes()));
+                    client.write(&mut wire, ping.clone()).expect("written");
+                    heard.push(ping);
+                }
+                let kind = OpCode::Data(if at == 0 { kind } else { Data::Continue });
+                let frame = Frame::message(payload.slice(start..end), kind, end == payload.len());
+                client.write(&mut wire, Message::Frame(frame)).expect("written");
+            }
+            heard.push(message.clone());
+        }
+        client.flush(&mut wire).expect("written");
+        (wire.into_inner().into(), heard)
+    }
+
+    proptest! {
+        #[test]
+        fn however_the_bytes_come_the_messages_are_the_same(
+            said in vec((message(), 1..5_usize), 1..8),
+            lengths in prop_oneof![vec(1..20_usize, 1..20), vec(1..3000_usize, 1..20)],
+            first in 0..3000_usize,
+        ) {
+            let (mut wire, expected) = written(&said);
+            let first = wire.split_to(first.min(wire.len()));
+            let line = Line::over(Pieces::of(wire, &lengths));
+            let mut reader = Reader::new(first.into(), 1024 * 1024);
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut heard = Vec::new();
+            let end = loop {
+                match reader.poll(&mut cx, &line) {
+                    Poll::Ready(Ok(message)) => {
+                        if let Message::Ping(payload) = &message {
+                            let pong = [&[0x8a, payload.len() as u8], &payload[..]].concat();
+                            prop_assert_eq!(&reader.replies()[..], &pong[..]);
+                        }
+                        heard.push(message);
+                    }
+                    Poll::Ready(Err(end)) => break end,
+                    Poll::Pending => {}
+                }
+            };
+            prop_assert!(matches!(end, End::Gone), "{:?}", end);
+            prop_assert!(heard == expected, "{} messages instead of {}", heard.len(), expected.len());
+        }
+    }
+}
