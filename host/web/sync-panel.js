@@ -25,7 +25,7 @@ export class SyncPanel {
     const { controller } = follower ?? {};
     const rows = [
       ["Off by", follower ? ms(follower.isDetached ? NaN : controller.error) : "–"],
-      ["Seeks, bends", controller ? `${controller.seeks}, ${controller.bends}` : "–"],
+      ["Seeks, bends, speeds set", controller ? `${controller.seeks}, ${controller.bends}, ${controller.writes}` : "–"],
       ["This device takes", controller ? `${ms(controller.startCost("start"))} to start, ${ms(controller.costs.seek)} to seek` : "–"],
       ["Speed", follower ? speedText(follower) : "–"],
       ["Server's clock", clock?.isSure ? `known to ${clock.errorMs.toFixed(1)} ms` : "being measured"],
@@ -40,8 +40,8 @@ export class SyncPanel {
   }
 }
 
-function speedText({ isLoose, rateKind, controller }) {
+function speedText({ rateKind, controller }) {
   if (rateKind !== "free") return "this player has no fine speeds: it is sought";
-  if (isLoose) return "bending it did not help here: it is sought";
+  if (controller.costs.isRateless) return "bending it did not help here: it is sought";
   return controller.isBending ? "bent at the moment" : "normal";
 }

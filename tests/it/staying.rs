@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use streamit_test_servers::Proxy;
 
 use crate::harness::{
-    App, Member,
-    scene::{Scene, VIDEO, close, joined, notice_says, plays, sent},
+    App, Member, PATIENCE,
+    scene::{Scene, VIDEO, close, joined, notice_says, plays, positions, sent},
     until,
 };
 
@@ -519,6 +519,72 @@ async fn a_speed_chosen_in_the_players_menu_is_put_back_with_a_word() {
     ann.until(&format!("Math.abs({VIDEO}.playbackRate - 1) < 0.1")).await;
     scene.is_in_place(&ann).await;
     ann.close().await;
+}
+
+/// What the panel of a page says about something.
+fn row(term: &str) -> String {
+    let terms = "[...document.querySelectorAll('#sync-rows dt')]";
+    format!("{terms}.find((dt) => dt.textContent === \"{term}\")?.nextElementSibling.textContent")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sync_panel_says_what_was_done_and_its_slider_moves_the_picture() {
+    let scene = Scene::new().await;
+    let (ann, ben) = (scene.host().await, scene.viewer().await);
+    ann.click("#play").await;
+    plays(&ben).await;
+    ben.click("#sync summary").await;
+    ben.until(&format!("/^-?\\d+ ms$/.test({})", row("Off by"))).await;
+    ben.until(&format!("/^known to \\d+\\.\\d ms$/.test({})", row("Server's clock"))).await;
+    ben.until(&format!("/ ms to start, .* ms to seek$/.test({})", row("This device takes"))).await;
+    let is_ahead = async |window| {
+        let deadline = tokio::time::Instant::now() + 2 * PATIENCE;
+        loop {
+            let (a, b) = positions(&ann, window).await;
+            if (b - a - 0.5).abs() < 0.1 {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{b} is not half a second ahead of {a}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    ben.run("const bar = document.querySelector('#offset'); bar.value = 500; bar.dispatchEvent(new Event('input')); return 0;")
+        .await;
+    ben.until(&format!("{} === 'bent at the moment'", row("Speed"))).await;
+    is_ahead(&ben).await;
+    ben.until(&format!("{} === 'normal' && document.querySelector('#offset-value').textContent === '500 ms'", row("Speed")))
+        .await;
+    // What it counts is what its player was told.
+    ben.until(&format!(
+        "(() => {{ const [seeks, bends, writes] = {}.split(', ').map(Number);
+         return bends > 0 && seeks === counted.seeks.length && writes === counted.rates.length; }})()",
+        row("Seeks, bends, speeds set")
+    ))
+    .await;
+    ben.0.refresh().await.unwrap();
+    ben.until(&format!("{VIDEO}?.readyState >= 2 && document.querySelector('#offset').value === '500'")).await;
+    is_ahead(&ben).await;
+    assert_eq!(sent(&ben).await, json!(["HELLO"]));
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sync_panel_says_why_a_player_is_sought() {
+    let scene = Scene::new().await;
+    let ben = scene.window().await;
+    // This browser has found earlier that another speed does not help.
+    ben.before_pages(
+        "localStorage.setItem('streamit.costs.mp4', JSON.stringify({ isRateless: true, browser: navigator.userAgent }));",
+    )
+    .await;
+    ben.goto(&scene.link(&scene.app.url)).await;
+    joined(&ben).await;
+    ben.click("#sync summary").await;
+    ben.until(&format!("{} === 'bending it did not help here: it is sought'", row("Speed"))).await;
+    let source = json!({ "provider": "vidking", "media_type": "movie", "external_id": "1078605" });
+    scene.app.put_source(&scene.room, source).await;
+    ben.until(&format!("{} === 'this player has no fine speeds: it is sought'", row("Speed"))).await;
+    ben.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
