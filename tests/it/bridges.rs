@@ -8,6 +8,8 @@ use crate::harness::{
     App, BUNDLED, PATIENCE, Room,
     browser::{Browser, Window},
     players,
+    scene::{self, COUNTED, sent},
+    until,
 };
 
 struct Scene {
@@ -31,9 +33,11 @@ impl Scene {
         let browser = Browser::with_flags(&flags.iter().map(String::as_str).collect::<Vec<_>>());
         let room = app.room_playing(source).await;
         let ann = browser.window().await;
+        ann.before_pages(COUNTED).await;
         ann.goto(&format!("{}/r/{}#key={}", app.url, room.code, room.key)).await;
         ann.join().await;
         let ben = browser.window().await;
+        ben.before_pages(COUNTED).await;
         ben.goto(&format!("{}/r/{}", app.url, room.code)).await;
         ben.join().await;
         for window in [&ann, &ben] {
@@ -53,6 +57,29 @@ impl Scene {
     /// Where the room is said to be, and whether it plays.
     async fn playback(&self) -> Value {
         self.app.view(&self.room).await["playback"].clone()
+    }
+
+    /// Where the room is at this moment, in seconds.
+    async fn position(&self) -> f64 {
+        scene::position(&self.app, &self.room).await
+    }
+
+    /// Waits until a window's player plays and has not been sent anywhere for five seconds of the film; answers how often
+    /// it was sent somewhere so far.
+    async fn rests(&self, window: &Window) -> u64 {
+        let deadline = Instant::now() + 3 * PATIENCE;
+        let mut before = None;
+        loop {
+            inside(window, "player.isMoving && !player.seeking").await;
+            let sought = sought(window).await;
+            if before == Some(sought) {
+                return sought;
+            }
+            assert!(Instant::now() < deadline, "it is sent somewhere again and again: {sought} times");
+            before = Some(sought);
+            let from = self.position().await;
+            until(async || self.position().await > from + 5.0).await;
+        }
     }
 
     /// Nobody is on their own.
@@ -97,6 +124,12 @@ async fn inside(window: &Window, expression: &str) -> Value {
         }
         assert!(Instant::now() < deadline, "never true in the frame: {expression}");
     }
+}
+
+/// How often a window's player was sent somewhere.
+async fn sought(window: &Window) -> u64 {
+    let calls = "String(player.told.filter(([call]) => call === 'seekTo' || call === 'setCurrentTime').length)";
+    inside(window, calls).await.as_str().unwrap().parse().unwrap()
 }
 
 async fn plays_from(window: &Window, seconds: u32, until: u32) {
@@ -248,6 +281,69 @@ async fn jumps_ten_times(source: Value) {
         scene.all_are_together().await;
     }
     scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_seek_by_json_commands_is_one_for_each_order_and_sets_nobody_back() {
+    seeks_slowly(youtube()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_seek_by_object_commands_is_one_for_each_order_and_sets_nobody_back() {
+    seeks_slowly(vimeo()).await;
+}
+
+/// At the host and at a guest. What a seek takes is found out at the first, which lands too late and is made good for.
+async fn seeks_slowly(source: Value) {
+    for seek_ms in [1500, 4000] {
+        let scene = Scene::with(source.clone(), json!({ "seekMs": seek_ms })).await;
+        let Scene { ann, ben, .. } = &scene;
+        ann.click("#play").await;
+        plays_from(ann, 0, 20).await;
+        plays_from(ben, 0, 20).await;
+        let mut before = (scene.rests(ann).await, scene.rests(ben).await);
+        for (n, (button, way)) in [("#forward", 10.0), ("#back", -10.0), ("#forward", 10.0)].iter().enumerate() {
+            let (from, clicked) = (scene.position().await, Instant::now());
+            ann.click(button).await;
+            for (window, told) in [(ann, before.0), (ben, before.1)] {
+                until(async || sought(window).await > told).await;
+            }
+            let after = tokio::join!(scene.rests(ann), scene.rests(ben));
+            let seeks = (after.0 - before.0, after.1 - before.1);
+            println!("{seek_ms} ms, order {n}: {seeks:?} seeks");
+            let most = if n == 0 { 2 } else { 1 };
+            assert!((1..=most).contains(&seeks.0) && (1..=most).contains(&seeks.1), "order {n}, {seek_ms} ms: {seeks:?}");
+            before = after;
+            // Nobody was set back by what the host's player took.
+            let late = from + way + clicked.elapsed().as_secs_f64() - scene.position().await;
+            assert!(late.abs() < 1.2, "order {n}, {seek_ms} ms: the room is {late} s behind");
+        }
+        let said = sent(ann).await;
+        let holds = said.as_array().unwrap().iter().filter(|kind| **kind == "PAUSE").count();
+        assert_eq!(holds, 0, "{said}");
+        assert_eq!(sent(ben).await, json!(["HELLO"]));
+        scene.all_are_together().await;
+        scene.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_who_seeks_in_a_slow_player_itself_takes_everyone_there() {
+    for (source, far) in [(youtube(), 100), (vimeo(), 30)] {
+        let scene = Scene::with(source, json!({ "seekMs": 1500 })).await;
+        let Scene { ann, ben, .. } = &scene;
+        ann.click("#play").await;
+        plays_from(ann, 1, 15).await;
+        plays_from(ben, 0, 15).await;
+        inside(ann, &format!("(player.seek({far}), true)")).await;
+        plays_from(ben, far, far + 20).await;
+        plays_from(ann, far, far + 20).await;
+        scene.rests(ann).await;
+        plays_from(ben, far, far + 30).await;
+        assert!(scene.position().await > f64::from(far));
+        scene.all_are_together().await;
+        scene.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,7 +63,7 @@ const MAX_HELPLESS = 2;
 /** A miss teaches this share of itself; a cost is never believed beyond the limit. */
 const LEARN_SHARE = 0.6;
 const MAX_START_S = 0.5;
-const MAX_SEEK_S = 5;
+export const MAX_SEEK_S = 5;
 
 /**
  * What a browser was seen to take from play() to a moving picture, before anything is known of this one. After a seek (and
@@ -165,10 +165,23 @@ export class Controller {
   /** The error as last judged, in seconds; NaN while nothing is believed. */
   get error() { return this.#errors.length < SAMPLES ? NaN : median(this.#errors); }
 
-  /** Somebody gave an order: what was known of the error is of the past. */
-  ordered(/** @type {number} */ nowMs) {
+  /** Whether the player is being sent somewhere while it plays: by how much it misses is not known yet. */
+  get isSeeking() { return this.#learning?.kind === "seek"; }
+
+  /**
+   * Somebody gave an order: what was known of the error is of the past.
+   * @param {number} nowMs
+   * @param {number | null} [movedS] how far the room was moved on, if it plays as before: so much of the miss is not what
+   *   a seek under way takes
+   */
+  ordered(nowMs, movedS = null) {
     this.#movedAt = nowMs;
-    this.stalled(nowMs);
+    if (movedS === null || !this.#learning || !this.isSeeking) {
+      this.stalled(nowMs);
+      return;
+    }
+    this.#learning.lateS += movedS;
+    this.settle(nowMs);
   }
 
   /** How long the next seek may take: so far ahead a player is sent that then waits for the room. */
@@ -192,7 +205,7 @@ export class Controller {
     // That was no seek but a line that was away.
     if (tookS > MAX_SEEK_S) return;
     const cost = Math.max(tookS, this.#costs.seek + LEARN_SHARE * (tookS - this.#costs.seek));
-    this.#costs.seek = Math.min(MAX_SEEK_S, cost);
+    this.#costs.seek = Math.max(0, Math.min(MAX_SEEK_S, cost));
   }
 
   /**
@@ -347,7 +360,7 @@ export class Controller {
     this.#learning = null;
     const miss = error - lateS;
     if (kind === "seek") {
-      this.#costs.seek = Math.max(0, Math.min(MAX_SEEK_S, this.#costs.seek + LEARN_SHARE * miss));
+      this.landed(this.#costs.seek + miss);
     } else {
       const took = Math.max(LEAST_START_S, Math.min(MAX_START_S, this.startCost(kind) + miss));
       this.#costs[kind] = [...this.#costs[kind], took].slice(-STARTS);

@@ -1,6 +1,6 @@
 // Holds one player to the room's timeline, and tells what the player does by itself from what the person did with it.
 import { positionAt, isOver, isSamePlayback, END_S } from "./timeline.js";
-import { Controller, noCosts } from "./controller.js";
+import { Controller, MAX_SEEK_S, noCosts } from "./controller.js";
 import { Orders } from "./orders.js";
 
 /** While paused everyone sees the same frame: at 25 frames a second one lasts this long. */
@@ -111,6 +111,9 @@ export class Follower extends EventTarget {
   #isPlaced = false;
   /** A seek under way after which the player waits for the room. @type {{ seconds: number, atMs: number } | null} */
   #landing = null;
+  #sentAt = -Infinity;
+  /** Whether a leader that came late has been sent once more for the present order. */
+  #isSentAgain = false;
   #isOver = false;
   /** @type {number | null} since when the player rests although the room plays */
   #pausedSince = null;
@@ -151,7 +154,7 @@ export class Follower extends EventTarget {
     player.addEventListener("pause", () => this.#moved("pause"));
     player.addEventListener("seeked", () => this.#moved("seek"));
     player.addEventListener("ended", () => this.#ended());
-    player.addEventListener("waiting", () => { if (!player.seeking) this.#controller.stalled(localNow()); });
+    player.addEventListener("waiting", () => { if (!this.#isOnItsWay()) this.#controller.stalled(localNow()); });
     player.addEventListener("ratechange", () => this.#speedChanged());
     player.addEventListener("blocked", () => this.#blocked());
   }
@@ -193,12 +196,16 @@ export class Follower extends EventTarget {
     this.#playback = playback;
     this.#isPlaced = false;
     this.#isOver = false;
+    this.#isSentAgain = false;
     // Whoever moves a room that was at its end begins it anew.
     if (playback.is_playing) this.#hasEnded = false;
     if (playback.hold !== "buffering") this.isHolding = false;
-    if (before) this.#controller.ordered(this.#localNow());
+    const movedS = before?.is_playing && playback.is_playing ? this.#apart(before, playback) : null;
+    if (before) this.#controller.ordered(this.#localNow(), movedS);
     if (this.#isClaimed() && !this.#agrees()) return;
     this.#claimUntil = -Infinity;
+    // One that is on its way to about there is judged when it has come.
+    if (movedS !== null && this.#isOnItsWay() && Math.abs(movedS) <= this.#orderTolerance()) return;
     this.#obey();
   }
 
@@ -298,8 +305,7 @@ export class Follower extends EventTarget {
   #go() {
     if (this.#isBlocked || this.#restAtTheEnd()) return;
     if (!this.#player.paused) {
-      const tolerance = this.isLoose && !this.isLeader ? this.#limits.drift_ms / 1000 : ORDER_SEEK_S;
-      if (Math.abs(this.error) > tolerance && this.#canSeek()) this.#jump();
+      if (Math.abs(this.error) > this.#orderTolerance() && this.#canSeek()) this.#jump();
       return;
     }
     const now = this.#localNow();
@@ -378,7 +384,9 @@ export class Follower extends EventTarget {
     }
     this.#pausedSince = null;
     if (this.#player.stalled) {
-      this.#controller.stalled(now);
+      // What it has nothing to show for on its way is what a seek takes.
+      if (this.#isOnItsWay()) this.#controller.moving(now);
+      else this.#controller.stalled(now);
       return;
     }
     if (this.#player.seeking || this.#orders.isOpen("play", now)) {
@@ -387,6 +395,7 @@ export class Follower extends EventTarget {
     }
     this.#wasSought = false;
     const wasStruggling = this.isStruggling;
+    const wasOnItsWay = this.#controller.isSeeking;
     const correction = this.#controller.step(now, this.error, this.rateKind);
     switch (correction?.kind) {
       case "bend":
@@ -396,12 +405,21 @@ export class Follower extends EventTarget {
         this.#setRate(1);
         break;
       case "seek":
-        // The room goes by a leader that cannot be bent, not the other way round.
-        if (this.isLeader && this.isLoose) break;
+        if (this.isLeader && this.isLoose && !(wasOnItsWay && this.#maySendAgain())) break;
         if (this.#canSeek()) this.#jump();
         break;
     }
     if (wasStruggling !== this.isStruggling) this.#emit("change");
+  }
+
+  /**
+   * The room goes by a leader that cannot be bent, not the other way round; but one that came late, because it was not
+   * known what a seek takes, is sent once more rather than everyone back.
+   */
+  #maySendAgain() {
+    const isFirst = !this.#isSentAgain && this.#limits.control === "commands";
+    this.#isSentAgain = true;
+    return isFirst;
   }
 
   #keepPaused(/** @type {number} */ now) {
@@ -455,6 +473,15 @@ export class Follower extends EventTarget {
   get #startKind() { return this.#wasSought ? "start" : "resume"; }
   get #startCost() { return this.#controller.startCost(this.#startKind); }
 
+  /** An order that moves a playing player by less sends it nowhere. */
+  #orderTolerance() { return this.isLoose && !this.isLeader ? this.#limits.drift_ms / 1000 : ORDER_SEEK_S; }
+
+  /** How far the room is further on by one playback than by another that was before it, in seconds. */
+  #apart(/** @type {Playback} */ before, /** @type {Playback} */ after) {
+    const now = this.#serverNow();
+    return positionAt(after, now) - positionAt(before, now);
+  }
+
   #canSeek() { return this.#limits.control !== "none"; }
   #startTolerance() { return this.#limits.control === "reload" ? START_RELOAD_S : START_SEEK_S; }
 
@@ -463,8 +490,9 @@ export class Follower extends EventTarget {
     const last = Number.isFinite(duration) && duration > 0 ? Math.max(0, duration - END_S) : Infinity;
     if (seconds < this.#player.currentTime) this.#hasEnded = false;
     this.#controller.seeks += 1;
-    this.#controller.settle(this.#localNow());
-    this.#orders.tell("seek", this.#localNow());
+    this.#sentAt = this.#localNow();
+    this.#controller.settle(this.#sentAt);
+    this.#orders.tell("seek", this.#sentAt);
     this.#wasSought = true;
     this.#player.seek(Math.min(seconds, last));
   }
@@ -524,7 +552,8 @@ export class Follower extends EventTarget {
     this.#isSilent = false;
     // One that is not on its way anywhere has nothing to answer.
     if (this.#player.seeking === false) this.#orders.settle("seek");
-    this.#controller.becameReady((this.#localNow() - this.#mountedAt) / 1000);
+    // A file that is slow to begin is slow to seek; a frame loads its site first, which says nothing about seeks.
+    if (!this.isLoose) this.#controller.becameReady((this.#localNow() - this.#mountedAt) / 1000);
     this.#emit("change");
     this.#obey();
   }
@@ -578,12 +607,19 @@ export class Follower extends EventTarget {
     return stalled === true || (seeking === true && this.#limits.control === "commands");
   }
 
+  /** Whether it is being sent somewhere, and has not shown a picture there. */
+  #isOnItsWay() { return this.#player.seeking === true || this.#landing !== null || this.#controller.isSeeking; }
+
   /** @param {number} now */
   #watchHunger(now) {
     const wants = this.#playback?.is_playing || this.isHolding;
     if (wants && this.#isHungry()) {
       this.#fedSince = null;
-      this.#hungrySince ??= now;
+      // On its way it has nothing to show, and is not starving: not as long as a seek may take.
+      const isExpected = this.#isOnItsWay() && now - this.#sentAt < MAX_SEEK_S * 1000;
+      if (!this.#isStarving && isExpected) this.#hungrySince = null;
+      else this.#hungrySince ??= now;
+      if (this.#hungrySince === null) return;
       if (!this.#isStarving && now - this.#hungrySince >= STARVING_MS) this.#starve(now);
       return;
     }

@@ -90,11 +90,7 @@ impl Scene {
 
     /// What the room says at this moment, in seconds.
     pub(crate) async fn position(&self) -> f64 {
-        let playback = self.app.view(&self.room).await["playback"].clone();
-        let number = |key: &str| playback[key].as_f64().unwrap();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as f64;
-        let ran = if playback["is_playing"] == true { (now - number("at_ms")).max(0.0) } else { 0.0 };
-        (number("position_ms") + ran) / 1000.0
+        position(&self.app, &self.room).await
     }
 
     /// Waits until a window's player is where the room is.
@@ -118,6 +114,15 @@ impl Scene {
     pub(crate) async fn viewers(&self) -> Value {
         self.app.view(&self.room).await["presence"]["viewers"].clone()
     }
+}
+
+/// What a room says where it is at this moment, in seconds.
+pub(crate) async fn position(app: &App, room: &Room) -> f64 {
+    let playback = app.view(room).await["playback"].clone();
+    let number = |key: &str| playback[key].as_f64().unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as f64;
+    let ran = if playback["is_playing"] == true { (now - number("at_ms")).max(0.0) } else { 0.0 };
+    (number("position_ms") + ran) / 1000.0
 }
 
 pub(crate) async fn joined(window: &Window) {

@@ -139,6 +139,32 @@ test("a slow seek is allowed for at once, a quick one by and by", () => {
   equal(controller.seekAllowance, atFirst);
 });
 
+/** A seek while it plays that takes so long; it is planned for what is known. */
+function seek(controller, tookS) {
+  const miss = tookS - controller.costs.seek;
+  controller.moved("seek", 0);
+  for (let now = 100; now < 2000; now += 100) controller.moving(now);
+  for (let now = 2000; now <= 2300; now += 100) controller.step(now, miss, "steps");
+}
+
+test("what a seek takes on a player that cannot wait is known after the first", () => {
+  const controller = new Controller(noCosts(), { seekBeyondS: 1, cooldownMs: 3000 });
+  seek(controller, 1.5);
+  near(controller.costs.seek, 1.5);
+  for (let n = 0; n < 10; n += 1) seek(controller, 0.1);
+  equal(controller.costs.seek < 0.2, true, `${controller.costs.seek}`);
+  seek(controller, 20);
+  equal(controller.costs.seek < 0.2, true, "that was a line that was away");
+});
+
+test("a room that moves on meanwhile is not what a seek takes", () => {
+  const controller = new Controller(noCosts(), { seekBeyondS: 1, cooldownMs: 3000 });
+  controller.moved("seek", 0);
+  controller.ordered(100, 0.8);
+  for (let now = 1000; now <= 1300; now += 100) controller.step(now, 2.3, "steps");
+  near(controller.costs.seek, 1.5);
+});
+
 test("three seeks in ten seconds: the line cannot keep up, and further ones are rare", () => {
   // Each seek lands two seconds behind again.
   const player = new Simulated(2, { seekMiss: () => 2 }).run(60);

@@ -417,3 +417,87 @@ test("a viewer who starves again and again is left behind with what they have", 
   equal(it.player.told.filter((told) => told.startsWith("seek")).length <= 1, true, `${it.player.told}`);
   equal(it.player.playbackRate, 1, "going faster would only empty it sooner");
 });
+
+/** A player that cannot be bent, and buffers on its way: sought, it is there at once and shows nothing for `tookMs`. */
+function slowToSeek(tookMs) {
+  const player = new Fake();
+  Object.defineProperty(player, "rate", { value: "steps" });
+  const it = scene({ player, limits: { control: "commands", drift_ms: 1000, cooldown_ms: 3000 } }).inPlay(30);
+  /** Does what it was told, until it is where it should be and has been there for a while. */
+  it.settles = () => {
+    for (let n = 0; n < 200; n += 1) {
+      if (player.seeking) {
+        player.does("seeked");
+        player.stalled = true;
+        player.does("waiting");
+        it.pass(tookMs);
+        player.stalled = false;
+      }
+      it.pass(100);
+    }
+  };
+  it.seeks = () => player.told.splice(0).filter((told) => told.startsWith("seek")).length;
+  return it;
+}
+
+for (const tookMs of [1500, 4000]) {
+  test(`a player that takes ${tookMs} ms to seek is sent once for each order, when that is known`, () => {
+    const it = slowToSeek(tookMs);
+    it.follower.apply(it.plays(300));
+    it.settles();
+    equal([it.seeks(), it.heard], [2, []], "nothing was known of it");
+    for (const place of [600, 200, 900]) {
+      it.follower.apply(it.plays(place));
+      it.settles();
+      equal([it.seeks(), it.heard], [1, []], `to ${place}`);
+      equal(Math.abs(it.follower.error) < 0.3, true, `${it.follower.error}`);
+    }
+    equal(it.follower.isStruggling, false);
+  });
+
+  test(`a leader that takes ${tookMs} ms to seek comes after the room, once`, () => {
+    const it = slowToSeek(tookMs);
+    it.follower.isLeader = true;
+    it.follower.apply(it.plays(300));
+    it.settles();
+    equal([it.seeks(), it.heard], [2, []], "nothing was known of it");
+    equal(Math.abs(it.follower.error) < 0.3, true, `${it.follower.error}`);
+    it.follower.apply(it.plays(600));
+    it.settles();
+    equal([it.seeks(), it.heard], [1, []]);
+  });
+}
+
+test("what a frame took to load is not what it takes to seek", () => {
+  const player = new Fake();
+  Object.defineProperty(player, "rate", { value: "steps" });
+  const it = scene({ player });
+  it.follower.apply(it.plays(30));
+  it.pass(4000);
+  player.does("ready");
+  equal(it.follower.controller.costs.seek, 0);
+});
+
+test("a room that moves a little while a player is on its way sends it nowhere else", () => {
+  const player = new Fake();
+  Object.defineProperty(player, "rate", { value: "steps" });
+  for (const it of [scene(), scene({ player })]) {
+    it.inPlay(30);
+    it.follower.apply(it.plays(300));
+    if (it.player.told.includes("pause")) it.player.does("pause");
+    it.pass(2000);
+    it.follower.apply(it.plays(302.2));
+    it.pass(500);
+    equal(it.player.told.filter((told) => told.startsWith("seek")).length, 1, `${it.player.told}`);
+  }
+});
+
+test("a seek that takes longer than seeks take is starving", () => {
+  const it = scene().inPlay(30);
+  it.follower.apply(it.plays(300));
+  it.player.does("pause");
+  it.pass(4000);
+  equal(it.heard, []);
+  it.pass(2000);
+  equal(it.heard, ["starving"]);
+});
