@@ -22,6 +22,13 @@ const REPORT_EVERY_MS = 5000;
 /** Said again if the room has not gone on by then: it may have been refused, or lost. */
 const GO_ON_AGAIN_MS = 3000;
 
+/** Why Play is no order: the room's clock does not run over a picture that its host cannot see. */
+const REFUSALS = {
+  loading: "Your player is not ready yet, so nothing was started. Press Play again when it is.",
+  starving: "Your player is buffering; the room goes on by itself as soon as there is something to show.",
+  failed: "Nothing was started: your player cannot play this. It is loaded anew; press Play again when it is there, or put on something else.",
+};
+
 const ENDINGS = {
   closed_by_host: "The host has closed this room.",
   host_gone: "The host did not come back, so the room is closed.",
@@ -34,8 +41,13 @@ const code = codeIn(location.pathname);
 const JOINED = `joined.${code}`;
 const LINK_KEY = `link-key.${code}`;
 const RELOADED_FOR = "reloaded-for";
-/** The moment of the order by which the room goes, if this tab gave it. */
+/**
+ * The moment of the order by which the room goes, if this tab gave it. It is kept only from one page of the tab to its
+ * next: a tab that is duplicated takes along what is kept, and there is one leader.
+ */
 const LED = `led.${code}`;
+const ledAt = keptHere.read(LED);
+keptHere.write(LED, null);
 
 const stage = new Stage(code);
 const transport = new Transport();
@@ -47,8 +59,10 @@ let connection = null;
 let role = "viewer";
 let state = null;
 let saidAt = -Infinity;
-/** Whether the room goes by an order of this page's. */
+/** Whether the room goes by an order of this page's: its player may say where it is. */
 let leads = false;
+/** Whether the room waits when this page's player starves: as long as it leads, and after it was loaded anew. */
+let isWaitedFor = false;
 /** Whether the room waits for this page's player. */
 let holds = false;
 /** Whether the next STATE is the first of a connection. */
@@ -210,11 +224,10 @@ function applyState(next) {
   const isHeld = next.playback.hold === "buffering";
   if (before && !isSame(before.playback, next.playback)) {
     leads = isOwnDoing();
-    // After a reload it still is this page's.
-    keptHere.write(LED, leads ? String(next.playback.at_ms) : null);
+    isWaitedFor = leads;
     holds &&= isHeld;
   } else if (!before) {
-    leads = role === "host" && keptHere.read(LED) === String(next.playback.at_ms);
+    isWaitedFor = role === "host" && ledAt === String(next.playback.at_ms);
   }
   // Whoever held it may have been this page, before it was loaded anew or lost its line: somebody has to go on.
   if (isBack && isHeld && role === "host") holds = true;
@@ -261,6 +274,12 @@ const report = (seconds) => ({
 
 transport.addEventListener("order", ({ detail }) => order(detail));
 
+transport.addEventListener("refused", () => {
+  const { trouble } = stage;
+  sayBriefly("order", REFUSALS[trouble]);
+  if (trouble === "failed") stage.show(stage.source);
+});
+
 const ORDERS = { play: "PLAY", pause: "PAUSE" };
 const PLAYS = { PLAY: true, PAUSE: false };
 
@@ -294,9 +313,10 @@ stage.addEventListener("act", ({ detail: { kind, seconds } }) => {
   else orderFromPlayer({ type: ORDERS[kind], ...report(seconds) });
 });
 
-/** The host's player has nothing to show: the room waits for it, once. */
+/** The host's player has nothing to show: the room waits for it, once. One that only joins catches up by itself. */
 stage.addEventListener("starving", () => {
-  if (role === "host" && leads && state.playback.is_playing) holds = order({ type: "PAUSE", because: "buffering" });
+  const mayHold = role === "host" && isWaitedFor && !stage.follower.isArriving;
+  if (mayHold && state.playback.is_playing) holds = order({ type: "PAUSE", because: "buffering" });
   appoint();
 });
 
@@ -322,7 +342,7 @@ function reportAsHost() {
   const { duration } = player;
   const isOver = Number.isFinite(duration) && duration > 0 && here() >= duration;
   // A file may end before its time.
-  if (isOver || (leads && follower.ranOut)) {
+  if (isOver || (isWaitedFor && follower.ranOut)) {
     if (reportedEnd === state.playback.at_ms) return;
     reportedEnd = state.playback.at_ms;
     const end = isOver ? duration : player.currentTime;
@@ -333,7 +353,7 @@ function reportAsHost() {
   if (!follower.isLeader || !follower.isLoose || now - reportedAt < REPORT_EVERY_MS) return;
   if (!(Math.abs(follower.controller.error) > REPORT_BEYOND_S)) return;
   reportedAt = now;
-  if (connection.send({ type: "PROGRESS", ...report(player.currentTime) })) saidAt = now;
+  if (connection.send({ type: "PROGRESS", ...report(player.currentTime - follower.offset) })) saidAt = now;
 }
 
 let changeForm = null;
@@ -396,7 +416,7 @@ stage.addEventListener("change", () => {
   appoint();
   say("sync", follower?.isStruggling
     ? "This device or its line cannot keep up with the video; it is brought back to the room now and then."
-    : follower?.isStarving && !follower.isHolding ? "Waiting for the video: your line is slower than it needs." : null);
+    : follower?.isStarving && !follower.isHolding && !follower.hasFailed ? "Waiting for the video: your line is slower than it needs." : null);
   show();
 });
 
@@ -404,9 +424,15 @@ stage.addEventListener("change", () => {
 const refresh = () => stage.follower?.refresh();
 document.addEventListener("visibilitychange", () => { if (document.visibilityState === "visible") refresh(); });
 document.addEventListener("resume", refresh);
-addEventListener("pageshow", refresh);
+addEventListener("pageshow", () => {
+  keptHere.write(LED, null);
+  refresh();
+});
 document.addEventListener("freeze", () => stage.follower?.suspend());
-addEventListener("pagehide", () => stage.follower?.suspend());
+addEventListener("pagehide", () => {
+  if (isWaitedFor) keptHere.write(LED, String(state.playback.at_ms));
+  stage.follower?.suspend();
+});
 
 /** What is said is said where somebody looks: in full screen there is nothing but the picture. */
 document.addEventListener("fullscreenchange", () => {
@@ -482,6 +508,7 @@ function show() {
     duration: player?.duration ?? NaN,
     canSeek: capabilities?.seek ?? true,
     hasEnded: follower?.ranOut ?? false,
+    canPlay: follower?.canPlay ?? false,
   });
   $("away").hidden = !follower?.isDetached;
   panel.show({ follower, clock: connection.clock });

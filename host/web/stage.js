@@ -93,6 +93,14 @@ export class Stage extends EventTarget {
     for (const topic of ["player", "speed", "sync"]) say(topic);
   }
 
+  /** Why the player cannot play now: "loading", "starving" or "failed"; null if it can. */
+  get trouble() {
+    const { follower } = this;
+    if (follower?.canPlay) return null;
+    if (follower?.hasFailed) return "failed";
+    return follower?.isReady ? "starving" : "loading";
+  }
+
   #mount(url, manifest, mountBridge) {
     cover(null);
     const connection = this.#connection;
@@ -117,11 +125,14 @@ export class Stage extends EventTarget {
     for (const type of ["act", "blocked", "speed", "starving", "change"]) {
       follower.addEventListener(type, (event) => this.dispatchEvent(new CustomEvent(type, { detail: event.detail })));
     }
+    const remedy = this.#isInteractive
+      ? "Play loads it anew; or put on something else."
+      : "The room goes on, and the host can put on something else.";
     follower.addEventListener("silent", () => {
-      say("player", "The player has not answered for 20 seconds. Its site may be down or blocked here; the room goes on, and the host can put on something else.");
+      say("player", `The player has not answered for 20 seconds. Its site may be down or blocked here. ${remedy}`);
     });
     player.addEventListener("error", ({ detail }) => {
-      say("player", `The player says: ${detail ?? "it cannot play this"}. The room goes on, and the host can put on something else.`);
+      say("player", `The player says: ${detail ?? "it cannot play this"}. ${remedy}`);
     });
     for (const type of ["ready", "timeupdate"]) {
       player.addEventListener(type, () => { if (!player.stalled) say("player"); });

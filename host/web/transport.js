@@ -42,7 +42,7 @@ export class Newest {
   }
 }
 
-/** Events: `order` (detail: a PLAY, PAUSE or SEEK for the room). */
+/** Events: `order` (detail: a PLAY, PAUSE or SEEK for the room); `refused`: Play, and the player here could not. */
 export class Transport extends EventTarget {
   /** Where a hand or a key is at this moment, before the room has followed. */
   #held = null;
@@ -51,7 +51,7 @@ export class Transport extends EventTarget {
   #asked = null;
   #forgetting = null;
   #seeks = new Newest((seconds) => this.#order({ type: "SEEK", position_ms: Math.round(seconds * 1000) }));
-  #view = { isPlaying: false, seconds: 0, duration: NaN, canSeek: true, hasEnded: false };
+  #view = { isPlaying: false, seconds: 0, duration: NaN, canSeek: true, hasEnded: false, canPlay: false };
 
   constructor() {
     super();
@@ -78,6 +78,7 @@ export class Transport extends EventTarget {
     const hasEnded = view.hasEnded || isOver(seconds, duration);
     const label = isPlaying && !hasEnded ? "Pause" : "Play";
     if ($("play").textContent !== label) $("play").textContent = label;
+    $("play").setAttribute("aria-disabled", String(label === "Play" && !view.canPlay));
     for (const id of ["back", "forward"]) $(id).hidden = !canSeek;
     // Without an end there is no bar that would be true.
     $("position").hidden = !canSeek || !hasEnd;
@@ -93,14 +94,19 @@ export class Transport extends EventTarget {
   }
 
   #toggle() {
-    const { seconds, duration, hasEnded } = this.#view;
+    const { seconds, duration, canPlay } = this.#view;
+    const hasEnded = this.#view.hasEnded || isOver(seconds, duration);
     const isPlaying = this.#asked ?? this.#view.isPlaying;
+    if ((!isPlaying || hasEnded) && !canPlay) {
+      this.dispatchEvent(new Event("refused"));
+      return;
+    }
     // Pressed again before the room has answered, it means the other.
     this.#asked = !isPlaying;
     clearTimeout(this.#forgetting);
     this.#forgetting = setTimeout(() => { this.#asked = null; }, ASKED_MS);
     // What has ended is begun again.
-    if (hasEnded || isOver(seconds, duration)) this.#order({ type: "PLAY", position_ms: 0 });
+    if (hasEnded) this.#order({ type: "PLAY", position_ms: 0 });
     else this.#order({ type: isPlaying ? "PAUSE" : "PLAY" });
   }
 

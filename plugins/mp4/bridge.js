@@ -117,6 +117,8 @@ class Video extends Player {
 
   seek(seconds) {
     if (this.#brokenAt === null) {
+      // On its way back to where it was it may be sent elsewhere: then it is this seek that ends.
+      this.#isMending = false;
       this.#video.currentTime = seconds;
     } else {
       this.#brokenAt = seconds;

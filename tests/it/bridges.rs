@@ -8,7 +8,7 @@ use crate::harness::{
     App, BUNDLED, PATIENCE, Room,
     browser::{Browser, Window},
     players,
-    scene::{self, COUNTED, sent},
+    scene::{self, COUNTED, press_play, sent},
     until,
 };
 
@@ -20,6 +20,22 @@ struct Scene {
     ben: Window,
 }
 
+/// A browser whose players have these switches (see `tests/web/players/player.js`).
+async fn browser_with(switches: Value) -> Browser {
+    let flags = players::serve_with(switches).await;
+    Browser::with_flags(&flags.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// A window before a room's page, joined; with the room's key it is its host's.
+async fn window_at(browser: &Browser, app: &App, room: &Room, is_host: bool) -> Window {
+    let window = browser.window().await;
+    window.before_pages(COUNTED).await;
+    let key = if is_host { format!("#key={}", room.key) } else { String::new() };
+    window.goto(&format!("{}/r/{}{key}", app.url, room.code)).await;
+    window.join().await;
+    window
+}
+
 impl Scene {
     /// A room that plays `source`, its host and a viewer, each before their own player.
     async fn of(source: Value) -> Scene {
@@ -29,17 +45,10 @@ impl Scene {
     /// The same, with players that have these switches (see `tests/web/players/player.js`).
     async fn with(source: Value, switches: Value) -> Scene {
         let app = App::with(BUNDLED).await;
-        let flags = players::serve_with(switches).await;
-        let browser = Browser::with_flags(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+        let browser = browser_with(switches).await;
         let room = app.room_playing(source).await;
-        let ann = browser.window().await;
-        ann.before_pages(COUNTED).await;
-        ann.goto(&format!("{}/r/{}#key={}", app.url, room.code, room.key)).await;
-        ann.join().await;
-        let ben = browser.window().await;
-        ben.before_pages(COUNTED).await;
-        ben.goto(&format!("{}/r/{}", app.url, room.code)).await;
-        ben.join().await;
+        let ann = window_at(&browser, &app, &room, true).await;
+        let ben = window_at(&browser, &app, &room, false).await;
         for window in [&ann, &ben] {
             window.until("document.querySelector('#viewers').textContent === '2 watching'").await;
         }
@@ -48,10 +57,7 @@ impl Scene {
 
     /// Another viewer.
     async fn joiner(&self) -> Window {
-        let window = self.browser.window().await;
-        window.goto(&format!("{}/r/{}", self.app.url, self.room.code)).await;
-        window.join().await;
-        window
+        window_at(&self.browser, &self.app, &self.room, false).await
     }
 
     /// Where the room is said to be, and whether it plays.
@@ -150,7 +156,7 @@ async fn follows_commands(source: Value, far: u32) {
     let scene = Scene::of(source).await;
     let Scene { ann, ben, .. } = &scene;
     // The page's button.
-    ann.click("#play").await;
+    press_play(ann).await;
     plays_from(ann, 1, 15).await;
     plays_from(ben, 1, 15).await;
     // The host's own clicks in the player are orders.
@@ -194,7 +200,7 @@ async fn a_player_that_takes_no_commands_is_loaded_where_it_should_be() {
     ben.until("!document.querySelector('#stage iframe')").await;
     ann.until("document.querySelector('#play').textContent === 'Play'").await;
     // The page's own buttons work for it too.
-    ann.click("#play").await;
+    press_play(ann).await;
     plays_from(ann, 599, 620).await;
     plays_from(ben, 599, 620).await;
     scene.close().await;
@@ -213,7 +219,7 @@ async fn what_a_person_chooses_of_the_players_parameters_stays_in_the_browser() 
     ann.until("document.querySelector('#stage iframe').src.includes('color=e50914')").await;
     ann.until("!document.querySelector('#stage iframe').src.includes('autoPlay=true')").await;
     // Nobody else's player has it, and no server has heard of it.
-    ann.click("#play").await;
+    press_play(ann).await;
     ben.until("document.querySelector('#stage iframe').src.includes('autoPlay=true')").await;
     assert_eq!(ben.eval("document.querySelector('#stage iframe').src.includes('color')").await, false);
     assert!(!app.log().contains("e50914"));
@@ -224,7 +230,7 @@ async fn what_a_person_chooses_of_the_players_parameters_stays_in_the_browser() 
 async fn an_advert_at_the_host_moves_nobody() {
     let scene = Scene::of(youtube()).await;
     let Scene { ann, ben, .. } = &scene;
-    ann.click("#play").await;
+    press_play(ann).await;
     plays_from(ann, 3, 15).await;
     plays_from(ben, 2, 15).await;
     let from = inside(ben, "player.time").await.as_f64().unwrap();
@@ -263,7 +269,7 @@ async fn late_answers_detach_nobody_in_ten_jumps() {
 async fn jumps_ten_times(source: Value) {
     let scene = Scene::with(source, json!({ "delayMs": 40, "lagMs": 40, "seekMs": 100 })).await;
     let Scene { ann, ben, .. } = &scene;
-    ann.click("#play").await;
+    press_play(ann).await;
     plays_from(ann, 0, 20).await;
     plays_from(ben, 0, 20).await;
     for button in
@@ -298,7 +304,7 @@ async fn seeks_slowly(source: Value) {
     for seek_ms in [1500, 4000] {
         let scene = Scene::with(source.clone(), json!({ "seekMs": seek_ms })).await;
         let Scene { ann, ben, .. } = &scene;
-        ann.click("#play").await;
+        press_play(ann).await;
         plays_from(ann, 0, 20).await;
         plays_from(ben, 0, 20).await;
         let mut before = (scene.rests(ann).await, scene.rests(ben).await);
@@ -332,7 +338,7 @@ async fn a_host_who_seeks_in_a_slow_player_itself_takes_everyone_there() {
     for (source, far) in [(youtube(), 100), (vimeo(), 30)] {
         let scene = Scene::with(source, json!({ "seekMs": 1500 })).await;
         let Scene { ann, ben, .. } = &scene;
-        ann.click("#play").await;
+        press_play(ann).await;
         plays_from(ann, 1, 15).await;
         plays_from(ben, 0, 15).await;
         inside(ann, &format!("(player.seek({far}), true)")).await;
@@ -347,11 +353,43 @@ async fn a_host_who_seeks_in_a_slow_player_itself_takes_everyone_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_frame_is_slow_to_come_again_gives_no_order_by_loading_anew() {
+    let slow = json!({ "readyMs": 2500, "seekMs": 1000, "startMs": 1500 });
+    for source in [youtube(), vimeo(), vidking()] {
+        let scene = Scene::with(source, slow.clone()).await;
+        let Scene { app, ann, ben, .. } = &scene;
+        press_play(ann).await;
+        plays_from(ann, 1, 25).await;
+        plays_from(ben, 1, 25).await;
+        scene.rests(ann).await;
+        for is_playing in [true, false] {
+            if !is_playing {
+                ann.click("#play").await;
+                until(async || scene.playback().await["is_playing"] == false).await;
+            }
+            let orders = app.metric("streamit_commands_applied_total").await;
+            ann.0.refresh().await.unwrap();
+            ann.until("document.querySelector('#role').textContent.includes('You control')").await;
+            if is_playing {
+                scene.rests(ann).await;
+            } else {
+                ann.until("document.querySelector('#play').getAttribute('aria-disabled') === 'false'").await;
+                inside(ann, "performance.now() > 5000 && player.paused").await;
+            }
+            assert_eq!(sent(ann).await, json!(["HELLO"]), "playing: {is_playing}");
+            assert_eq!(app.metric("streamit_commands_applied_total").await, orders, "playing: {is_playing}");
+        }
+        scene.all_are_together().await;
+        scene.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_player_that_needs_two_seconds_joins_all_the_same() {
     for source in [youtube(), vimeo()] {
         let scene = Scene::with(source, json!({ "readyMs": 2000 })).await;
         let Scene { ann, ben, .. } = &scene;
-        ann.click("#play").await;
+        press_play(ann).await;
         plays_from(ann, 1, 20).await;
         plays_from(ben, 1, 20).await;
         let cat = scene.joiner().await;
@@ -409,7 +447,7 @@ async fn a_player_that_starts_when_its_time_is_set_starts_nobody() {
             inside(window, "player.paused && !player.hasPlayed").await;
         }
         assert_eq!(scene.playback().await["is_playing"], false);
-        ann.click("#play").await;
+        press_play(ann).await;
         for window in [ann, ben, &cat] {
             plays_from(window, 29, 45).await;
         }
@@ -424,7 +462,7 @@ async fn a_player_that_is_loaded_anew_and_starts_late_is_loaded_once() {
     // Later than the pause between two corrections (15 s): whoever judged it by its silence would load it again and again.
     let scene = Scene::with(vidking(), json!({ "startMs": 17_000 })).await;
     let Scene { ann, ben, .. } = &scene;
-    ann.click("#play").await;
+    press_play(ann).await;
     inside(ann, "player.hasPlayed && player.time > 1").await;
     for window in [ann, ben] {
         // Having started so late a player may be brought to the room; while it started it was left alone.
@@ -442,29 +480,164 @@ async fn a_player_that_is_loaded_anew_and_starts_late_is_loaded_once() {
     scene.close().await;
 }
 
+const COMPLAINS: &str = "document.querySelector('#notice').textContent.includes('The player says: ')";
+const IS_SILENT: &str = "document.querySelector('#notice').textContent.includes('has not answered for 20 seconds')";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_player_cannot_do_is_said_to_whom_it_concerns_and_the_room_goes_on() {
     let errors =
         [(youtube(), vec!["2", "5", "100", "101", "150", "153"]), (vimeo(), vec!["'PasswordError'", "'PrivacyError'"])];
     for (source, codes) in errors {
-        let first = codes[0];
         let scene = Scene::of(source).await;
         let Scene { ann, ben, .. } = &scene;
-        ann.click("#play").await;
+        press_play(ann).await;
+        plays_from(ann, 0, 60).await;
         plays_from(ben, 0, 60).await;
-        for code in codes {
+        for code in &codes {
             // On a viewer's page only; when it plays after all, the words are taken back.
             inside(ben, &format!("(player.stall(), player.fail({code}), true)")).await;
-            ben.until("document.querySelector('#notice').textContent.includes('The player says: ')").await;
+            ben.until(COMPLAINS).await;
             assert_eq!(ann.eval("document.querySelector('#notice').hidden").await, true, "{code} is not the host's");
             inside(ben, "(player.feed(), true)").await;
-            ben.until("!document.querySelector('#notice').textContent.includes('The player says: ')").await;
+            ben.until(&format!("!{COMPLAINS}")).await;
         }
-        // On the host's page: the room can be controlled all the same.
-        inside(ann, &format!("(player.stall(), player.fail({first}), true)")).await;
-        ann.until("document.querySelector('#notice').textContent.includes('The player says: ')").await;
+        assert_eq!(scene.playback().await["is_playing"], true);
+        for code in &codes {
+            // On the host's page only: the room waits, and can be controlled all the same.
+            inside(ann, &format!("(player.stall(), player.fail({code}), true)")).await;
+            ann.until(COMPLAINS).await;
+            ben.until("document.querySelector('#notice').textContent.includes('The host is buffering')").await;
+            assert_eq!(ben.eval(COMPLAINS).await, false, "{code} is not the viewer's");
+            let at = scene.position().await;
+            ann.click("#forward").await;
+            until(async || scene.position().await > at + 9.0).await;
+            ann.click("#back").await;
+            until(async || scene.position().await < at + 1.0).await;
+            inside(ann, "(player.feed(), true)").await;
+            ann.until(&format!("!{COMPLAINS}")).await;
+            // Who starves again and again is waited for longer and longer; a page that is loaded anew begins anew.
+            ann.0.refresh().await.unwrap();
+            until(async || scene.playback().await["is_playing"] == true).await;
+            inside(ann, "player.isMoving").await;
+            inside(ben, "player.isMoving").await;
+        }
+        inside(ann, &format!("(player.stall(), player.fail({}), true)", codes[0])).await;
+        ann.until(COMPLAINS).await;
         put_on_something_else(&scene).await;
         scene.close().await;
+    }
+}
+
+/// Frames that answer, and say nothing that a player says.
+fn mutes() -> [Value; 3] {
+    [json!({ "isSilent": true }), json!({ "answer": "404" }), json!({ "answer": "500" })]
+}
+
+async fn is_told(window: &Window) {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while window.sees(IS_SILENT).await.is_none() {
+        assert!(Instant::now() < deadline, "nothing was said of a player that says nothing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_json_frame_that_is_no_player_at_a_viewers_is_told_to_them_alone() {
+    viewers_frames_are_mute(youtube()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_frame_that_is_no_player_at_a_viewers_is_told_to_them_alone() {
+    viewers_frames_are_mute(vimeo()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_takes_no_orders_and_is_no_player_at_a_viewers_is_told_to_them_alone() {
+    viewers_frames_are_mute(vidking()).await;
+}
+
+async fn viewers_frames_are_mute(source: Value) {
+    let scene = Scene::of(source).await;
+    let Scene { app, room, ann, ben, .. } = &scene;
+    let (mut browsers, mut others) = (Vec::new(), Vec::new());
+    for switches in mutes() {
+        let browser = browser_with(switches).await;
+        others.push(window_at(&browser, app, room, false).await);
+        browsers.push(browser);
+    }
+    inside(ann, "player.isMoving || (player.play(), false)").await;
+    inside(ben, "player.isMoving").await;
+    for window in &others {
+        is_told(window).await;
+        assert_eq!(sent(window).await, json!(["HELLO"]));
+    }
+    for window in [ann, ben] {
+        assert_eq!(window.eval("document.querySelector('#notice').hidden").await, true, "it is not theirs");
+        inside(window, "player.isMoving").await;
+    }
+    assert_eq!(scene.playback().await["is_playing"], true);
+    put_on_something_else(&scene).await;
+    for window in others {
+        window.until("document.querySelector('#stage video')?.currentTime > 0.5").await;
+        window.until("document.querySelector('#notice').hidden").await;
+        window.close().await;
+    }
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_json_frame_that_is_no_player_at_the_hosts_runs_no_clock() {
+    hosts_frame_is_mute(youtube()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_frame_that_is_no_player_at_the_hosts_runs_no_clock() {
+    hosts_frame_is_mute(vimeo()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_takes_no_orders_and_is_no_player_at_the_hosts_runs_no_clock_for_long() {
+    hosts_frame_is_mute(vidking()).await;
+}
+
+async fn hosts_frame_is_mute(source: Value) {
+    let app = App::with(BUNDLED).await;
+    let fine = browser_with(json!({})).await;
+    let (mut browsers, mut rooms) = (Vec::new(), Vec::new());
+    for switches in mutes() {
+        let browser = browser_with(switches).await;
+        let room = app.room_playing(source.clone()).await;
+        let ann = window_at(&browser, &app, &room, true).await;
+        let ben = window_at(&fine, &app, &room, false).await;
+        browsers.push(browser);
+        rooms.push((ann, ben, room));
+    }
+    for (ann, ..) in &rooms {
+        // A frame that takes no orders is believed to be a player until it has been asked for something.
+        ann.until("document.querySelector('#stage iframe')").await;
+        let pressed = "counted.sent.includes('PLAY') || !document.querySelector('#notice').hidden
+            || (document.querySelector('#play').click(), false)";
+        ann.until(pressed).await;
+    }
+    for (ann, ben, room) in &rooms {
+        is_told(ann).await;
+        until(async || app.view(room).await["playback"]["is_playing"] == false).await;
+        assert_eq!(ben.eval(IS_SILENT).await, false, "it is the host's");
+        // The room can be controlled, and what the host cannot see is not started.
+        let at = scene::position(&app, room).await;
+        ann.click("#forward").await;
+        until(async || scene::position(&app, room).await > at + 9.0).await;
+        let is_refused = "document.querySelector('#notice').textContent.includes('Nothing was started')";
+        ann.until("document.querySelector('#play').textContent === 'Play'").await;
+        let press = "(() => { const before = counted.sent.length; document.querySelector('#play').click(); return counted.sent.length - before; })()";
+        assert_eq!(ann.eval(press).await, 0);
+        ann.until(is_refused).await;
+        // It was loaded anew, as far as it can be.
+        ann.until(&format!("!{IS_SILENT}")).await;
+    }
+    for (ann, ben, room) in rooms {
+        put_on(&app, &room, [&ann, &ben]).await;
+        ann.close().await;
+        ben.close().await;
     }
 }
 
@@ -473,32 +646,32 @@ async fn a_player_that_never_says_a_word_is_told_after_twenty_seconds_and_replac
     let scene = Scene::with(youtube(), json!({ "isSilent": true })).await;
     let Scene { ann, ben, .. } = &scene;
     ann.click("#play").await;
-    let said = "document.querySelector('#notice').textContent.includes('has not answered for 20 seconds')";
+    ann.until("document.querySelector('#notice').textContent.includes('not ready yet')").await;
     for window in [ann, ben] {
-        let deadline = Instant::now() + 2 * PATIENCE;
-        while window.sees(said).await.is_none() {
-            assert!(Instant::now() < deadline, "nothing was said of a player that says nothing");
-        }
+        is_told(window).await;
     }
-    ann.click("#play").await;
-    ben.until("document.querySelector('#time').textContent.startsWith('0:')").await;
+    assert_eq!(sent(ann).await, json!(["HELLO"]), "no clock runs over a dead picture");
+    assert_eq!(scene.playback().await["is_playing"], false);
     put_on_something_else(&scene).await;
     scene.close().await;
 }
 
 /// The host puts a file on: it plays for both, and of the player before nothing is said any more.
 async fn put_on_something_else(scene: &Scene) {
+    let Scene { app, room, ann, ben, .. } = scene;
+    put_on(app, room, [ann, ben]).await;
+}
+
+async fn put_on(app: &App, room: &Room, [ann, ben]: [&Window; 2]) {
     let file = json!({ "provider": "mp4", "media_type": "movie", "external_id": "clock.webm" });
-    let answer = scene.app.put_source(&scene.room, file).await;
+    let answer = app.put_source(room, file).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    for window in [&scene.ann, &scene.ben] {
+    for window in [ann, ben] {
         window.until("document.querySelector('#stage video')?.readyState >= 2").await;
         window.until("!document.querySelector('#notice').textContent.includes('player')").await;
     }
-    if scene.ann.eval("document.querySelector('#play').textContent").await == "Play" {
-        scene.ann.click("#play").await;
-    }
-    for window in [&scene.ann, &scene.ben] {
+    press_play(ann).await;
+    for window in [ann, ben] {
         window.until("document.querySelector('#stage video').currentTime > 0.5").await;
     }
 }

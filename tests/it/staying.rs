@@ -8,7 +8,8 @@ use streamit_test_servers::Proxy;
 
 use crate::harness::{
     App, Member, PATIENCE,
-    scene::{Scene, VIDEO, close, joined, notice_says, plays, positions, sent},
+    browser::Window,
+    scene::{COUNTED, Scene, VIDEO, close, joined, notice_says, plays, positions, press_play, sent},
     until,
 };
 
@@ -693,4 +694,181 @@ async fn who_is_gone_for_a_while_finds_the_room_as_it_was() {
     );
     let ann = app.host(&room).await;
     assert_eq!((&ann.state["playback"]["position_ms"], &ann.welcome["you"]["role"]), (&json!(42_000), &json!("host")));
+}
+
+/// A press on Play that is no order: the page says why.
+async fn play_is_refused(scene: &Scene, window: &Window, words: &str) {
+    let (before, playback) = (sent(window).await, scene.app.view(&scene.room).await["playback"].clone());
+    window.until("document.querySelector('#play').textContent === 'Play'").await;
+    window.click("#play").await;
+    notice_says(window, words).await;
+    assert_eq!(sent(window).await, before, "{words}");
+    assert_eq!(scene.app.view(&scene.room).await["playback"], playback, "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn play_is_no_order_of_a_host_whose_file_has_not_come() {
+    let (scene, line) = Scene::with_media_line().await;
+    line.silence(true);
+    let ann = scene.window().await;
+    ann.goto(&scene.host_link(&scene.app.url)).await;
+    ann.join().await;
+    let ben = scene.app.viewer(&scene.room).await;
+    play_is_refused(&scene, &ann, "not ready yet").await;
+    line.silence(false);
+    press_play(&ann).await;
+    plays(&ann).await;
+    scene.is_in_place(&ann).await;
+    assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY"]));
+    drop(ben);
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn play_is_no_order_of_a_host_whose_player_has_failed_and_works_when_it_is_mended() {
+    let scene = Scene::new().await;
+    let (ann, ben) = (scene.host().await, scene.viewer().await);
+    let film = |id: &str| json!({ "provider": "mp4", "media_type": "movie", "external_id": id });
+    // No player can read the one; of the other there is no file yet.
+    fs::write(scene.app.path("media/garbled.webm"), vec![b'x'; 100_000]).unwrap();
+    for id in ["garbled.webm", "late.webm"] {
+        scene.app.put_source(&scene.room, film(id)).await;
+        ann.until(&format!("document.querySelector('#room-title').textContent === '{id}'")).await;
+        notice_says(&ann, "The player says: ").await;
+        play_is_refused(&scene, &ann, "Nothing was started").await;
+        ann.until("!document.querySelector('#notice').textContent.includes('Nothing was started')").await;
+    }
+    fs::copy(scene.app.path("media/clock.webm"), scene.app.path("media/late.webm")).unwrap();
+    // It is loaded anew, by itself or by a press.
+    press_play(&ann).await;
+    for window in [&ann, &ben] {
+        plays(window).await;
+        scene.is_in_place(window).await;
+    }
+    assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY"]));
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn play_is_no_order_of_a_host_for_whom_the_room_waits() {
+    let (scene, line) = Scene::with_media_line().await;
+    line.throttle(Some(12_000));
+    let ann = scene.host().await;
+    let mut ben = scene.app.viewer(&scene.room).await;
+    press_play(&ann).await;
+    plays(&ann).await;
+    line.silence(true);
+    ben.sees(|state| state["playback"]["hold"] == "buffering").await;
+    play_is_refused(&scene, &ann, "the room goes on by itself").await;
+    line.throttle(None);
+    line.silence(false);
+    ben.sees(|state| state["playback"]["is_playing"] == true).await;
+    plays(&ann).await;
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_file_is_slow_to_come_again_gives_no_order_by_loading_anew() {
+    let (scene, line) = Scene::with_media_line().await;
+    let ann = scene.host().await;
+    let mut ben = scene.app.viewer(&scene.room).await;
+    press_play(&ann).await;
+    plays(&ann).await;
+    ann.click("#forward").await;
+    ben.sees(|state| state["playback"]["position_ms"].as_i64() > Some(10_000)).await;
+    for is_playing in [true, false] {
+        if !is_playing {
+            ann.click("#play").await;
+            ben.sees(|state| state["playback"]["is_playing"] == false).await;
+        }
+        let orders = scene.app.metric("streamit_commands_applied_total").await;
+        // Its browser has forgotten the file; and the file comes so slowly that finding the place takes seconds.
+        ann.command("Network.clearBrowserCache", json!({})).await;
+        line.throttle(Some(25_000));
+        line.delay(Duration::from_millis(500));
+        ann.0.refresh().await.unwrap();
+        ann.until("document.querySelector('#role').textContent.includes('You control')").await;
+        ann.until(VIDEO).await;
+        scene.is_in_place(&ann).await;
+        assert_eq!(sent(&ann).await, json!(["HELLO"]), "playing: {is_playing}");
+        assert_eq!(scene.app.metric("streamit_commands_applied_total").await, orders, "playing: {is_playing}");
+        line.throttle(None);
+        line.delay(Duration::ZERO);
+    }
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_who_closes_the_tab_and_comes_back_gives_no_order() {
+    let (scene, line) = Scene::with_media_line().await;
+    let ann = scene.host().await;
+    let mut ben = scene.app.viewer(&scene.room).await;
+    press_play(&ann).await;
+    plays(&ann).await;
+    for is_playing in [true, false] {
+        if !is_playing {
+            ann.click("#play").await;
+            ben.sees(|state| state["playback"]["is_playing"] == false).await;
+        }
+        let orders = scene.app.metric("streamit_commands_applied_total").await;
+        // Another tab of the browser; the first is closed, and the host is away.
+        let first = ann.0.window().await.unwrap();
+        let second = ann.0.new_window(true).await.unwrap().handle;
+        ann.0.switch_to_window(first).await.unwrap();
+        ann.0.close_window().await.unwrap();
+        ben.sees(|state| state["presence"]["host"] == "away").await;
+        ann.0.switch_to_window(second).await.unwrap();
+        ann.before_pages(COUNTED).await;
+        ann.command("Network.clearBrowserCache", json!({})).await;
+        line.throttle(Some(50_000));
+        ann.goto(&scene.link(&scene.app.url)).await;
+        ann.join().await;
+        ben.sees(|state| state["presence"]["host"] == "connected").await;
+        ann.until(VIDEO).await;
+        scene.is_in_place(&ann).await;
+        assert_eq!(sent(&ann).await, json!(["HELLO"]), "playing: {is_playing}");
+        assert_eq!(scene.app.metric("streamit_commands_applied_total").await, orders, "playing: {is_playing}");
+        line.throttle(None);
+    }
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_is_duplicated_leads_nothing() {
+    let scene = Scene::new().await;
+    let ann = scene.host().await;
+    let mut ben = scene.app.viewer(&scene.room).await;
+    press_play(&ann).await;
+    plays(&ann).await;
+    let applied = scene.app.metric("streamit_commands_applied_total").await;
+    // A tab that this one opens begins with what this one keeps, as a duplicate does: it joins by itself, and says nothing.
+    let first = ann.0.window().await.unwrap();
+    ann.eval("(window.open(location.href), true)").await;
+    until(async || ann.0.windows().await.unwrap().len() == 2).await;
+    let second = ann.0.windows().await.unwrap().into_iter().find(|handle| *handle != first).unwrap();
+    ann.0.switch_to_window(second.clone()).await.unwrap();
+    ann.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+    ann.until("document.querySelector('#role').textContent.includes('You control')").await;
+    ann.until(&format!("{VIDEO}?.readyState >= 2")).await;
+    scene.is_in_place(&ann).await;
+    assert_eq!(scene.app.metric("streamit_commands_applied_total").await, applied);
+    // Both run dry; the room waits for the one by whose order it plays.
+    let runs_dry = format!(
+        "(() => {{ const video = {VIDEO}; Object.defineProperty(video, 'readyState', {{ configurable: true, get: () => 1 }});
+         video.dispatchEvent(new Event('waiting')); return true; }})()"
+    );
+    ann.eval(&runs_dry).await;
+    notice_says(&ann, "Waiting for the video").await;
+    assert_eq!(ben.sync().await["playback"]["is_playing"], true, "two leaders");
+    ann.eval(&format!("delete {VIDEO}.readyState")).await;
+    ann.0.switch_to_window(first.clone()).await.unwrap();
+    ann.eval(&runs_dry).await;
+    ben.sees(|state| state["playback"]["hold"] == "buffering").await;
+    ann.eval(&format!("delete {VIDEO}.readyState")).await;
+    ben.sees(|state| state["playback"]["is_playing"] == true).await;
+    assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY", "PAUSE", "PLAY"]));
+    ann.0.switch_to_window(second).await.unwrap();
+    ann.0.close_window().await.unwrap();
+    ann.0.switch_to_window(first).await.unwrap();
+    ann.close().await;
 }

@@ -29,7 +29,7 @@ const STARVES_AGAIN_MS = 60_000;
 const PATIENCE_MS = 5000;
 const MAX_PATIENCE_MS = 60_000;
 
-/** A player that has said nothing for so long says nothing. */
+/** A player that was asked for something and has neither shown nor said anything for so long says nothing. */
 export const SILENT_MS = 20_000;
 
 /** A player that was told to play and does not is told again after this. */
@@ -70,8 +70,8 @@ const SOON_MS = 4;
  * - `blocked`: the browser wants a click before it plays.
  * - `speed`: the person changed the player's speed; it was put back.
  * - `starving`, `fed`: the player has had nothing to show for a while; it has again.
- * - `silent`: the player has said nothing since it was put up.
- * - `change`: something that a page shows is different (isDetached, isBlocked, isStruggling, hasEnded).
+ * - `silent`: the player has said nothing since it was put up, or since it was told to play.
+ * - `change`: something that a page shows is different (isDetached, isBlocked, isStruggling, hasEnded, hasFailed).
  */
 export class Follower extends EventTarget {
   #player;
@@ -89,7 +89,12 @@ export class Follower extends EventTarget {
   #hasEnded = false;
   #isAway = false;
   #mountedAt;
+  /** Whether the player has reported an error, and has shown nothing since. */
+  #isBroken = false;
   #isSilent = false;
+  /** Since when the player owes an answer. */
+  #owesSince;
+  #isArriving = true;
   /** @type {ReturnType<typeof setTimeout> | null} */
   #appointment = null;
   #claimUntil = -Infinity;
@@ -144,6 +149,7 @@ export class Follower extends EventTarget {
     this.#isVisible = isVisible;
     this.#limits = limits;
     this.#mountedAt = localNow();
+    this.#owesSince = this.#mountedAt;
     const canBend = limits.control === "commands" && !this.isLoose;
     const ofProvider = { seekBeyondS: limits.drift_ms / 1000, cooldownMs: limits.cooldown_ms };
     this.#controller = new Controller(costs, canBend ? {} : ofProvider);
@@ -157,12 +163,20 @@ export class Follower extends EventTarget {
     player.addEventListener("waiting", () => { if (!this.#isOnItsWay()) this.#controller.stalled(localNow()); });
     player.addEventListener("ratechange", () => this.#speedChanged());
     player.addEventListener("blocked", () => this.#blocked());
+    player.addEventListener("error", () => this.#broke());
+    player.addEventListener("timeupdate", () => { if (!player.stalled) this.#mended(); });
   }
 
   get isReady() { return this.#isReady; }
   get isDetached() { return this.#isDetached; }
   get isBlocked() { return this.#isBlocked; }
   get isStarving() { return this.#isStarving; }
+  /** Whether the player has reported an error, or says nothing at all: until it shows something again. */
+  get hasFailed() { return this.#isBroken || this.#isSilent; }
+  /** Whether the player could play now: whoever starts a room without one runs a clock over a dead picture. */
+  get canPlay() { return this.#isReady && !this.hasFailed && !this.#isStarving; }
+  /** Whether the player has not been where the room is since it was put up: for whoever only joins nobody waits. */
+  get isArriving() { return this.#isArriving; }
   /** Whether a room that waits for this player need not any longer. */
   get canGoOn() {
     return this.#isReady && !this.#isStarving && !this.#isHungry() && this.#isInPlace(this.#localNow());
@@ -409,6 +423,7 @@ export class Follower extends EventTarget {
         if (this.#canSeek()) this.#jump();
         break;
     }
+    if (Math.abs(this.#controller.error) <= this.#orderTolerance()) this.#isArriving = false;
     if (wasStruggling !== this.isStruggling) this.#emit("change");
   }
 
@@ -429,6 +444,7 @@ export class Follower extends EventTarget {
     this.#straighten();
     if (this.#player.paused) this.#place();
     else if (!this.#orders.isOpen("pause", now)) this.#pause(now);
+    if (this.#isInPlace(now)) this.#isArriving = false;
   }
 
   /** Brings a paused picture into place, once per order. */
@@ -547,15 +563,27 @@ export class Follower extends EventTarget {
   // ---- What the player says ----------------------------------------------------------------------------------------
 
   #ready() {
+    this.#mended();
     if (this.#isReady) return;
     this.#isReady = true;
-    this.#isSilent = false;
     // One that is not on its way anywhere has nothing to answer.
     if (this.#player.seeking === false) this.#orders.settle("seek");
     // A file that is slow to begin is slow to seek; a frame loads its site first, which says nothing about seeks.
     if (!this.isLoose) this.#controller.becameReady((this.#localNow() - this.#mountedAt) / 1000);
     this.#emit("change");
     this.#obey();
+  }
+
+  #broke() {
+    this.#isBroken = true;
+    this.#emit("change");
+  }
+
+  #mended() {
+    if (!this.hasFailed) return;
+    this.#isBroken = false;
+    this.#isSilent = false;
+    this.#emit("change");
   }
 
   #ended() {
@@ -604,7 +632,7 @@ export class Follower extends EventTarget {
 
   #isHungry() {
     const { seeking, stalled } = this.#player;
-    return stalled === true || (seeking === true && this.#limits.control === "commands");
+    return this.hasFailed || stalled === true || (seeking === true && this.#limits.control === "commands");
   }
 
   /** Whether it is being sent somewhere, and has not shown a picture there. */
@@ -656,9 +684,20 @@ export class Follower extends EventTarget {
 
   /** @param {number} now */
   #watchSilence(now) {
-    if (this.#isReady || this.#isSilent || now - this.#mountedAt < SILENT_MS) return;
+    if (!this.#owesAnswer()) this.#owesSince = now;
+    if (this.#isSilent || now - this.#owesSince < SILENT_MS) return;
     this.#isSilent = true;
     this.#emit("silent");
+    this.#emit("change");
+  }
+
+  /** Whether the player was asked for something, and neither shows a picture nor says that it buffers. */
+  #owesAnswer() {
+    const { paused, seeking, stalled } = this.#player;
+    if (stalled) return false;
+    if (!this.#isReady) return true;
+    const isLeftAlone = this.#isDetached || this.#isBlocked || this.#isAway || this.#isOver;
+    return !isLeftAlone && this.#playback?.is_playing === true && (paused || seeking === true);
   }
 
   /** @param {number} now */

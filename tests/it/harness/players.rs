@@ -72,13 +72,14 @@ pub(crate) async fn serve_with(switches: Value) -> Vec<String> {
     ]
 }
 
-/// The player of the name that was asked for; `answer=404`, `answer=500` and `answer=never` in its address are obeyed.
+/// The player of the name that was asked for; `answer=404`, `answer=500` and `answer=never` in its address are obeyed, and
+/// `answer` among the switches.
 async fn stand_in(request: &Request, switches: &Value, stream: impl AsyncWrite + Unpin) {
     if let Some(script) = request.path.strip_prefix("/standin/") {
         file(stream, &web("players").join(script)).await;
         return;
     }
-    match request.query.get("answer").map(String::as_str) {
+    match request.query.get("answer").map(String::as_str).or(switches["answer"].as_str()) {
         Some("never") => std::future::pending().await,
         Some("404") => respond(stream, "404 Not Found", "text/html", b"no such video").await,
         Some("500") => respond(stream, "500 Internal Server Error", "text/html", b"out of order").await,

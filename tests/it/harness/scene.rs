@@ -130,6 +130,12 @@ pub(crate) async fn joined(window: &Window) {
     window.until(&format!("{VIDEO}?.readyState >= 2")).await;
 }
 
+/// Presses Play when the page says that there is something to be played.
+pub(crate) async fn press_play(window: &Window) {
+    window.until("document.querySelector('#play').getAttribute('aria-disabled') === 'false'").await;
+    window.click("#play").await;
+}
+
 pub(crate) async fn sent(window: &Window) -> Value {
     window.eval("counted.sent").await
 }
