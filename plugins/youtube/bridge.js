@@ -106,9 +106,10 @@ class YouTube extends FramePlayer {
   }
 
   pause() {
-    // Where somebody has just gone needs no second report any more.
-    if (this.#jump) this.report(this.#jump.seconds, this.#jump.at);
+    // Where somebody has just gone needs no second report any more: none of a playing player will come.
+    const jump = this.#jump;
     this.#jump = null;
+    if (jump && this.report(jump.seconds, jump.at) && this.#state === STATE.playing) this.emit("seeked");
     this.#command("pauseVideo");
   }
 

@@ -14,7 +14,7 @@ use std::{
 use serde_json::{Value, json};
 use streamit_zoo::{CALLS, build};
 
-use crate::harness::{App, browser::Browser, players, until};
+use crate::harness::{App, browser::Browser, players, scene::press_play, until};
 
 const MP4: &str = "[providers.mp4]\nconfig = { base_url = \"/media/\" }\n";
 
@@ -310,13 +310,16 @@ async fn a_page_asks_again_until_its_provider_is_back() {
     let says = "document.querySelector('#cover-text').textContent";
     window.until(&format!("{says}.includes('is not ready on this server') && {says}.includes('Trying again')")).await;
     window.screenshot("provider-away").await;
-    // The room itself works.
+    // The room itself works; but no clock runs without a picture.
+    window.click("#forward").await;
+    window.until("document.querySelector('#time').textContent.startsWith('0:10')").await;
     window.click("#play").await;
-    window.until("document.querySelector('#play').textContent === 'Pause'").await;
+    window.until("document.querySelector('#notice').textContent.includes('not ready yet')").await;
 
     app.write_config(MP4);
     app.reload().await;
-    window.until("document.querySelector('#stage video').currentTime > 1").await;
+    press_play(&window).await;
+    window.until("document.querySelector('#stage video').currentTime > 11").await;
     window.close().await;
 }
 
@@ -339,7 +342,7 @@ async fn a_page_that_was_open_before_a_provider_came_plays_it() {
         .until("document.querySelector('#stage iframe')?.src.startsWith('https://player.vimeo.com/video/76979871')")
         .await;
     window.until("document.querySelector('#viewers').textContent === '1 watching'").await;
-    window.click("#play").await;
+    press_play(&window).await;
     window.0.enter_frame(0).await.unwrap();
     window.until("!player.paused && player.time > 1").await;
     window.0.enter_parent_frame().await.unwrap();

@@ -2,43 +2,50 @@
 // player, no clock; the moment (milliseconds) and the error (seconds, positive: behind) are arguments.
 //
 // A speed is written once to begin a correction and once to end it, never per tick: a player that is written to all the
-// time crackles on phones and over Bluetooth.
+// time crackles on phones and over Bluetooth (commaai/connect #595).
+//
+// Numbers are of systems that hold players together (MediaSync, timingsrc, Sendspin), or were measured with
+// `cargo xtask bench --only sync`; where neither is named they follow from the others.
 
-/** Begins beyond this: above what a player jitters by, below what anybody sees (a frame of a film is 42 ms). */
+/**
+ * Begins beyond this: above what a player jitters by (7 ms, measured), below what anybody sees (a frame of a film is 42 ms);
+ * timingsrc lets 25 ms be.
+ */
 const BEGIN_S = 0.02;
 /** Soon after a move a rest of it is worth mending: two players that are off either way are off by twice as much. */
 const BEGIN_SOON_S = 0.01;
 
-/** Ends within this. */
+/** Ends within this: a steady player is not read more exactly (measured). */
 const ARRIVED_S = 0.005;
 
-/** Beyond this a bend would take longer than a seek is disturbing. */
+/** Beyond this a bend would take longer than a seek is disturbing: where MediaSync, timingsrc and Vimeo's own SDK seek. */
 const SEEK_S = 1;
 
-/** The same where bending does not help: further off than a seek lands, and not more often than this. */
+/** The same where bending does not help: further off than a seek lands (24 ms, measured), and not more often than this. */
 const RATELESS_SEEK_S = 0.15;
 const RATELESS_PAUSE_MS = 5000;
 
-/** Nobody hears this much, with the pitch preserved. */
+/** Nobody hears this much, with the pitch preserved: Sendspin's limit, 8.6 cents. */
 const GENTLE_RATE = 0.005;
-/** For errors that are seen; audible to some, over in two seconds. */
+/** For errors that are seen; audible to some, as vibrato only if it came and went (Sendspin gave up trimming by 4 %). */
 const FIRM_RATE = 0.03;
 /** For errors that a seek would hardly beat; and soon after a move, when the sound has just been cut anyway. */
 const HARD_RATE = 0.08;
+/** Firmly it would take thirteen seconds from here. */
 const HARD_BEYOND_S = 0.4;
-/** Errors beyond this are bent firmly. */
+/** Errors beyond this are bent firmly: gently it would take twelve seconds. Jellyfin corrects nothing smaller. */
 const GENTLE_BELOW_S = 0.06;
-/** Soon after a move everyone expects a change: then also a small error is bent hard, to be gone at once. */
+/** Soon after a move everyone expects a change: then also a small error is bent hard, to be gone when it is looked at. */
 const SOON_MS = 6000;
-/** What a bend is sized to take. */
+/** What a bend is sized to take, as far as the limits of its rate allow: one to two seconds, as Sendspin's. */
 const ARRIVE_S = 1.5;
 const ARRIVE_SOON_S = 0.8;
 /** How old the median of the samples is by the time it is judged: a bend has gone on since. */
 const SAMPLES_AGE_S = 0.1;
-/** A bend that has not arrived by then is judged, and if need be begun anew. */
+/** A bend that has not arrived by then, the longest that is planned and a little, is judged, and if need be begun anew. */
 const BEND_LIMIT_MS = 15_000;
 
-/** Nothing is believed for so long after a seek, a stall or a change of visibility. */
+/** Nothing is believed for so long after a seek, a stall or a change of visibility: timingsrc lets Safari settle as long. */
 const SETTLE_MS = 500;
 
 /** Samples whose median counts. */
@@ -46,7 +53,7 @@ const SAMPLES = 3;
 /** After a move they are believed at once when they agree so well: a picture that is not moving yet falls behind by more. */
 const AGREE_S = 0.01;
 
-/** So many seeks in so short a time mean that this device or line cannot keep up. */
+/** So many seeks in so short a time mean that this device or line cannot keep up: MediaSync's guard, for slower lines. */
 const STRUGGLE_SEEKS = 3;
 const STRUGGLE_MS = 10_000;
 /** Then a larger error is borne, and each further seek waits twice as long as the one before. */
@@ -56,14 +63,17 @@ const STRUGGLE_PAUSE_MAX_MS = 120_000;
 /** In place for so long, it keeps up again. */
 const CALM_MS = 20_000;
 
-/** A bend that mends less than this share of what it should has not helped; twice, and it is not tried again. */
+/**
+ * A bend that mends less than this share of what it should has not helped; twice, and it is not tried again. MediaSync
+ * keeps the like for each version of a browser.
+ */
 const HELPED_SHARE = 0.3;
 const MAX_HELPLESS = 2;
 
-/** A miss teaches this share of itself; a cost is never believed beyond the limit. */
+/** A quicker seek teaches this share of what it was quicker by. A cost is never believed beyond its limit; of seeks it is MediaSync's. */
 const LEARN_SHARE = 0.6;
-const MAX_START_S = 0.5;
 export const MAX_SEEK_S = 5;
+const MAX_START_S = 0.5;
 
 /**
  * What a browser was seen to take from play() to a moving picture, before anything is known of this one. After a seek (and

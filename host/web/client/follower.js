@@ -6,10 +6,10 @@ import { Orders } from "./orders.js";
 /** While paused everyone sees the same frame: at 25 frames a second one lasts this long. */
 const PAUSED_TOLERANCE_S = 0.04;
 
-/** An order that moves a playing player by less is mended by bending: a seek is seen. */
+/** An order that moves a playing player by less is mended by bending, within three seconds: a seek is seen. */
 const ORDER_SEEK_S = 0.25;
 
-/** A player that starts further from where it should is sought first. */
+/** A player that starts further from where it should is sought first: up to here bending mends it as soon as a seek would. */
 const START_SEEK_S = 0.12;
 
 /** The same for one that is loaded anew at whole seconds. */
@@ -18,30 +18,36 @@ const START_RELOAD_S = 1;
 /** Closer than this, where a player went is where the room is anyway: nobody's wish. */
 const AGREES_S = 0.25;
 
-/** What the person did is shown until the room agrees, or for so long. */
+/** What the person did is shown until the room agrees, or for as long as a living line may take to answer. */
 const CLAIM_MS = 2000;
 
-/** A player that starves for so long is starving; shorter is a hiccup. */
+/** A player that has nothing to show for so long is starving; shorter is a hiccup, which bending makes good for in nine seconds. */
 export const STARVING_MS = 700;
 
-/** One that starves again within this time has to have had enough for longer before a room that waits for it goes on. */
+/**
+ * One that starves again within this time has to have had enough for longer, twice as long each time, before a room that
+ * waits for it goes on: it stands once for long rather than again and again.
+ */
 const STARVES_AGAIN_MS = 60_000;
 const PATIENCE_MS = 5000;
 const MAX_PATIENCE_MS = 60_000;
 
-/** A player that was asked for something and has neither shown nor said anything for so long says nothing. */
+/**
+ * A player that was asked for something and has neither shown nor said anything for so long says nothing. The slowest
+ * that was seen to come began after as long.
+ */
 export const SILENT_MS = 20_000;
 
-/** A player that was told to play and does not is told again after this. */
+/** A player that was told to play and does not is told again after this: no seek that is in its way takes longer. */
 const TELL_AGAIN_MS = 5000;
 
-/** A player that has been as it was told for so long has nothing more to answer. */
+/** A player that has been as it was told for so long has nothing more to answer: longer than a message is on its way. */
 const SETTLED_MS = 3000;
 
-/** A player is paused before it says so. */
+/** A player is paused before it says so, by as much as two of its reports are apart. */
 const PAUSE_IS_SAID_MS = 250;
 
-/** An appointment closer than this is now. */
+/** An appointment closer than this is now: timers of a browser are no finer. */
 const SOON_MS = 4;
 
 /**
@@ -116,7 +122,8 @@ export class Follower extends EventTarget {
   #isPlaced = false;
   /** A seek under way after which the player waits for the room. @type {{ seconds: number, atMs: number } | null} */
   #landing = null;
-  #sentAt = -Infinity;
+  /** Since when the player has been on its way to somewhere. */
+  #leftAt = Infinity;
   /** Whether a leader that came late has been sent once more for the present order. */
   #isSentAgain = false;
   #isOver = false;
@@ -506,9 +513,9 @@ export class Follower extends EventTarget {
     const last = Number.isFinite(duration) && duration > 0 ? Math.max(0, duration - END_S) : Infinity;
     if (seconds < this.#player.currentTime) this.#hasEnded = false;
     this.#controller.seeks += 1;
-    this.#sentAt = this.#localNow();
-    this.#controller.settle(this.#sentAt);
-    this.#orders.tell("seek", this.#sentAt);
+    this.#leftAt = this.#localNow();
+    this.#controller.settle(this.#leftAt);
+    this.#orders.tell("seek", this.#leftAt);
     this.#wasSought = true;
     this.#player.seek(Math.min(seconds, last));
   }
@@ -635,16 +642,17 @@ export class Follower extends EventTarget {
     return this.hasFailed || stalled === true || (seeking === true && this.#limits.control === "commands");
   }
 
-  /** Whether it is being sent somewhere, and has not shown a picture there. */
+  /** Whether it is going somewhere, by an order or a person's hand, and has not shown a picture there. */
   #isOnItsWay() { return this.#player.seeking === true || this.#landing !== null || this.#controller.isSeeking; }
 
   /** @param {number} now */
   #watchHunger(now) {
+    this.#leftAt = this.#isOnItsWay() ? Math.min(this.#leftAt, now) : Infinity;
     const wants = this.#playback?.is_playing || this.isHolding;
     if (wants && this.#isHungry()) {
       this.#fedSince = null;
       // On its way it has nothing to show, and is not starving: not as long as a seek may take.
-      const isExpected = this.#isOnItsWay() && now - this.#sentAt < MAX_SEEK_S * 1000;
+      const isExpected = this.#isOnItsWay() && now - this.#leftAt < MAX_SEEK_S * 1000;
       if (!this.#isStarving && isExpected) this.#hungrySince = null;
       else this.#hungrySince ??= now;
       if (this.#hungrySince === null) return;

@@ -501,3 +501,113 @@ test("a seek that takes longer than seeks take is starving", () => {
   it.pass(2000);
   equal(it.heard, ["starving"]);
 });
+
+/** A player that is loaded anew to be moved, in a room that has just begun to play. */
+function toldToPlay() {
+  const player = new Fake();
+  Object.defineProperty(player, "rate", { value: "none" });
+  const it = scene({ player, limits: { control: "reload", drift_ms: 8000, cooldown_ms: 15_000 } });
+  it.follower.apply(it.rests(0));
+  player.does("ready");
+  it.pass(30_000);
+  equal([it.heard, it.follower.canPlay], [[], true], "nothing was asked of it");
+  it.follower.apply(it.plays(0));
+  player.paused = false;
+  player.seeking = true;
+  return it;
+}
+
+test("a player that is told to play and says nothing for twenty seconds has failed, until it shows something", () => {
+  const it = toldToPlay();
+  it.pass(19_000);
+  equal([it.heard, it.follower.canPlay], [[], true]);
+  it.pass(5000);
+  equal([it.heard, it.follower.hasFailed, it.follower.canPlay], [["silent", "starving"], true, false]);
+  // The room waits: it is left alone, and is still no player.
+  it.follower.isHolding = true;
+  it.follower.apply({ ...it.rests(24), hold: "buffering" });
+  it.pass(30_000);
+  equal([it.heard, it.follower.canGoOn], [["silent", "starving"], false]);
+  it.player.seeking = false;
+  it.player.does("timeupdate");
+  equal(it.follower.hasFailed, false);
+  it.pass(1000);
+  equal(it.player.told.at(-1), "pause");
+});
+
+test("a player that begins after nineteen seconds is no failure", () => {
+  const it = toldToPlay();
+  it.pass(19_000);
+  it.player.seeking = false;
+  it.player.currentTime = 19;
+  it.player.does("timeupdate");
+  it.pass(60_000);
+  equal(it.heard, []);
+});
+
+test("a player that buffers for long is not silent", () => {
+  const it = scene().inPlay(30);
+  it.player.stalled = true;
+  it.pass(60_000);
+  equal(it.heard, ["starving"]);
+});
+
+test("a player that reports an error can play nothing, until it is ready or shows something again", () => {
+  for (const event of ["ready", "timeupdate"]) {
+    const it = scene().inPlay(30);
+    equal(it.follower.canPlay, true);
+    it.player.does("error");
+    it.pass(1000);
+    equal([it.follower.canPlay, it.follower.hasFailed, it.heard], [false, true, ["starving"]]);
+    it.player.does(event);
+    it.pass(1000);
+    equal([it.follower.canPlay, it.follower.hasFailed, it.heard], [true, false, ["starving", "fed"]], event);
+  }
+});
+
+test("a player that is not ready can play nothing", () => {
+  const it = scene();
+  it.follower.apply(it.rests(30));
+  equal(it.follower.canPlay, false);
+  it.player.does("ready");
+  equal(it.follower.canPlay, true);
+});
+
+test("whoever joins is arriving until the picture is where the room is", async () => {
+  const it = scene();
+  it.follower.apply(it.plays(30));
+  it.player.does("ready");
+  it.pass(8000);
+  equal([it.heard, it.follower.isArriving], [["starving"], true], "a file that is slow to come");
+  it.player.does("seeked");
+  it.player.does("play");
+  it.pass(100);
+  equal(it.follower.isArriving, true);
+  // It came too late: it is sent once more, and waits there for the room (by a real timer).
+  for (let n = 0; n < 20 && !it.player.seeking; n += 1) it.pass(100);
+  it.player.does("pause");
+  it.player.does("seeked");
+  it.now -= it.follower.error * 1000;
+  await new Promise((resolve) => { setTimeout(resolve, 400); });
+  equal([it.player.told.at(-1), it.follower.isArriving], ["play", true]);
+  it.player.does("play");
+  it.pass(1000);
+  equal([it.follower.isArriving, Math.abs(it.follower.error) < 0.3], [false, true], `${it.follower.error}`);
+  const paused = scene();
+  paused.follower.apply(paused.rests(30));
+  paused.player.does("ready");
+  paused.pass(500);
+  equal(paused.follower.isArriving, true);
+  paused.player.does("seeked");
+  paused.pass(100);
+  equal(paused.follower.isArriving, false);
+});
+
+test("a person's own seek is no starving, unless it takes longer than seeks take", () => {
+  const it = scene().inPlay(30);
+  it.player.seeking = true;
+  it.pass(4000);
+  equal(it.heard, []);
+  it.pass(2000);
+  equal(it.heard, ["starving"]);
+});
