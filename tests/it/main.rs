@@ -12,6 +12,7 @@ mod expiry; // rooms are neither lost nor kept against the rules, and what is re
 mod leaving; // a node that stops: nobody is left hanging, nothing holds it
 mod manners; // what people type, press and open
 mod nodes; // several hosts as one, and what happens when something breaks
+mod returning; // a tab, a machine, a line, a person that was away: in the room again, once, and nobody moved
 mod rooms; // create, look, list, change, close; what survives
 mod session; // the socket: HELLO, authority, limits, close codes
 mod staying; // whatever happens to a page, its line, its clock and its player: it is where the room is

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use fantoccini::{Client, ClientBuilder, Locator};
+use fantoccini::{Client, ClientBuilder, Locator, wd::WindowHandle};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
@@ -190,6 +190,29 @@ impl Window {
         // What plays in the room may have the page loaded anew before the driver has seen its click through.
         let _ = self.0.find(Locator::Css("#join")).await.unwrap().click().await;
         self.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+    }
+
+    /// Puts another tab before the page. Until `show` the window is that tab: looking at the page would show it.
+    pub(crate) async fn hide(&self) -> WindowHandle {
+        self.run(
+            "window.wasHidden = false;
+             document.addEventListener('visibilitychange', () => { wasHidden ||= document.hidden; });
+             return 0;",
+        )
+        .await;
+        let tab = self.0.window().await.unwrap();
+        let other = self.0.new_window(true).await.unwrap();
+        self.0.switch_to_window(other.handle).await.unwrap();
+        tab
+    }
+
+    /// Closes the tab that hid the page `tab`.
+    pub(crate) async fn show(&self, tab: WindowHandle) {
+        self.0.close_window().await.unwrap();
+        self.0.switch_to_window(tab).await.unwrap();
+        self.command("Page.bringToFront", json!({})).await;
+        self.until("document.visibilityState === 'visible'").await;
+        assert_eq!(self.eval("wasHidden").await, true, "the tab never was hidden");
     }
 
     /// Keeps what the window shows, for people to look at: `target/screenshots/NAME.png`.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use streamit_test_servers::Proxy;
 
 use super::{
-    App, PATIENCE, Room,
+    App, BUNDLED, PATIENCE, Room,
     browser::{Browser, Window},
 };
 
@@ -40,7 +40,15 @@ impl Scene {
     }
 
     pub(crate) async fn with(flags: &[&str]) -> Scene {
-        let app = App::start().await;
+        Scene::of(App::start().await, flags).await
+    }
+
+    /// The same, whose server has these additions to its configuration.
+    pub(crate) async fn with_config(config: &str) -> Scene {
+        Scene::of(App::with(&format!("{config}\n{BUNDLED}")).await, &[]).await
+    }
+
+    async fn of(app: App, flags: &[&str]) -> Scene {
         let room = app.room().await;
         Scene { app, browser: Browser::with_flags(flags), room }
     }

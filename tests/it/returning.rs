@@ -1,0 +1,146 @@
+//! A tab, a machine, a line or a person was away for a while: back in the room they are one member and where everyone is,
+//! and nobody was moved by it.
+
+use std::time::Instant;
+
+use serde_json::json;
+use streamit_test_servers::Proxy;
+
+use crate::harness::{
+    browser::Window,
+    scene::{Scene, close, joined, notice_says, plays, sent},
+    until,
+};
+
+/// Nobody stands beside the room, and nobody is in it twice.
+async fn is_once_in_the_room(scene: &Scene, windows: &[&Window]) {
+    for window in windows {
+        scene.is_in_place(window).await;
+        assert_eq!(window.eval("document.querySelector('#away').hidden").await, true, "watching on their own");
+    }
+    until(async || scene.viewers().await == windows.len()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_nobody_saw_is_where_the_room_is() {
+    let scene = Scene::new().await;
+    let (ann, ben) = (scene.host().await, scene.viewer().await);
+    for is_playing in [false, true] {
+        if is_playing {
+            ann.click("#play").await;
+            for window in [&ann, &ben] {
+                plays(window).await;
+            }
+        }
+        for tab in [&ben, &ann] {
+            let hidden = tab.hide().await;
+            // Meanwhile the room goes elsewhere; the host's page is moved by its second device.
+            let mut second = scene.app.host(&scene.room).await;
+            let place = if is_playing { 20_000 } else { 40_000 };
+            second.seek(place).await;
+            second.sees_position(place).await;
+            let at = scene.position().await;
+            until(async || !is_playing || scene.position().await > at + 5.0).await;
+            drop(second);
+            until(async || scene.viewers().await == 2).await;
+            tab.show(hidden).await;
+            is_once_in_the_room(&scene, &[&ann, &ben]).await;
+        }
+    }
+    assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY"]));
+    assert_eq!(sent(&ben).await, json!(["HELLO"]));
+    close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_forgot_everyone_is_found_out_without_a_word_from_the_browser() {
+    // What is quiet for three seconds is asked about.
+    let scene = Scene::with_config("[limits]\nping_secs = 2\nsilence_secs = 5").await;
+    let address = scene.app.url.strip_prefix("http://").unwrap().to_owned();
+    let (anns, bens) = (Proxy::to(&[&address]), Proxy::to(&[&address]));
+    let ann = scene.window().await;
+    ann.goto(&scene.host_link(&format!("http://{}", anns.address()))).await;
+    joined(&ann).await;
+    let ben = scene.viewer_at(&format!("http://{}", bens.address())).await;
+    ann.click("#play").await;
+    for window in [&ann, &ben] {
+        plays(window).await;
+    }
+    for (line, window) in [(&bens, &ben), (&anns, &ann)] {
+        let hellos = "counted.sent.filter((type) => type === 'HELLO').length";
+        let before = window.eval(hellos).await;
+        line.forget();
+        // What happens meanwhile does not reach it.
+        let mut second = scene.app.host(&scene.room).await;
+        second.seek(30_000).await;
+        second.sees(|state| state["playback"]["position_ms"].as_i64() >= Some(30_000)).await;
+        drop(second);
+        window.until(&format!("{hellos} > {before}")).await;
+        window.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+        is_once_in_the_room(&scene, &[&ann, &ben]).await;
+        assert_eq!(window.eval(hellos).await.as_u64(), before.as_u64().map(|n| n + 1), "one new socket");
+    }
+    assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY", "HELLO"]));
+    assert_eq!(sent(&ben).await, json!(["HELLO", "HELLO"]));
+
+    // An order that was lost with its line is not said later; the person is told.
+    anns.forget();
+    ann.click("#play").await;
+    notice_says(&ann, "The line was dead").await;
+    ann.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+    is_once_in_the_room(&scene, &[&ann, &ben]).await;
+    assert_eq!(scene.app.view(&scene.room).await["playback"]["is_playing"], true);
+    assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY", "HELLO", "PAUSE", "HELLO"]));
+    close([ann, ben]).await;
+}
+
+/// What a machine's sleep is to its page: no script runs, the page's own clock and the film stand still, and the world's
+/// clock does not.
+const SLEEPY: &str = "
+  window.sleptMs = 0;
+  const now = performance.now.bind(performance);
+  performance.now = () => now() - sleptMs;
+  const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'currentTime');
+  Object.defineProperty(HTMLMediaElement.prototype, 'currentTime', {
+    configurable: true,
+    get() { return get.call(this) - sleptMs / 1000; },
+    set(seconds) { set.call(this, seconds + sleptMs / 1000); },
+  });
+  window.sleep = (ms) => {
+    const until = now() + ms;
+    while (now() < until);
+    sleptMs += ms;
+  };";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_slept_with_its_film_catches_up_on_the_socket_it_had() {
+    let scene = Scene::new().await;
+    let mut dan = scene.app.host(&scene.room).await;
+    let seats =
+        [(scene.window().await, scene.host_link(&scene.app.url)), (scene.window().await, scene.link(&scene.app.url))];
+    for (window, link) in &seats {
+        window.before_pages(SLEEPY).await;
+        window.goto(link).await;
+        joined(window).await;
+    }
+    let [(ann, _), (ben, _)] = seats;
+    dan.send(json!({ "type": "PLAY", "position_ms": 30_000 })).await;
+    for window in [&ann, &ben] {
+        plays(window).await;
+        scene.is_in_place(window).await;
+    }
+    drop(dan);
+    for window in [&ben, &ann] {
+        let seeks = window.eval("counted.seeks.length").await.as_u64().unwrap();
+        window.run("sleep(6000); return 0;").await;
+        let woke = Instant::now();
+        is_once_in_the_room(&scene, &[&ann, &ben]).await;
+        println!("in place {:?} after it woke", woke.elapsed());
+        let sought = window.eval("counted.seeks.length").await.as_u64().unwrap() - seeks;
+        assert!((1..=2).contains(&sought), "it was six seconds behind, and sought {sought} times");
+    }
+    for window in [&ann, &ben] {
+        assert_eq!(sent(window).await, json!(["HELLO"]), "on the same socket, and nobody gave an order");
+    }
+    close([ann, ben]).await;
+}
