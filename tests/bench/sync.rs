@@ -23,6 +23,7 @@ use tokio::time::sleep;
 use it::harness::{
     App,
     browser::{Browser, Window},
+    scene::{VIDEO, media_from},
 };
 use recording::{Differences, Recording, Span};
 use table::{Count, Phase, Row, Table};
@@ -30,7 +31,6 @@ use table::{Count, Phase, Row, Table};
 const RECORDER: &str = include_str!("recorder.js");
 /// Its player does not go faster or slower, whatever it is told.
 const IGNORES_RATE: &str = "window.ignoresRate = true;";
-const VIDEO: &str = "document.querySelector('#stage video')";
 
 /// What is added to a message either way for the viewer who is far away: 300 ms to a round trip.
 const FAR: Duration = Duration::from_millis(150);
@@ -341,17 +341,6 @@ impl Seat {
         self.window.click(css).await;
         self.window.eval("notes.clicks.at(-1)[0]").await.as_f64().unwrap()
     }
-}
-
-/// A page whose media come from this address, and nothing else does.
-fn media_from(address: &str) -> String {
-    format!(
-        "{{
-           const {{ get, set }} = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'src');
-           const elsewhere = (url) => new URL(new URL(url, location).pathname, 'http://{address}').href;
-           Object.defineProperty(HTMLMediaElement.prototype, 'src', {{ get, set(url) {{ set.call(this, elsewhere(url)); }} }});
-         }}"
-    )
 }
 
 /// What everyone noted; their windows are closed.

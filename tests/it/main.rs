@@ -15,6 +15,7 @@ mod nodes; // several hosts as one, and what happens when something breaks
 mod returning; // a tab, a machine, a line, a person that was away: in the room again, once, and nobody moved
 mod rooms; // create, look, list, change, close; what survives
 mod session; // the socket: HELLO, authority, limits, close codes
+mod starving; // media that stop, or are slower than they are shown: one waits, nobody is thrown back
 mod staying; // whatever happens to a page, its line, its clock and its player: it is where the room is
 mod storage; // what is in the database, and what never is
 mod strangers; // what strangers can take, and what they are told

@@ -27,6 +27,18 @@ pub(crate) const COUNTED: &str = r#"
   };
 "#;
 
+/// The script of a page whose media come from this address, and nothing else does; its policy has to be set aside
+/// (`Page.setBypassCSP`).
+pub(crate) fn media_from(address: &str) -> String {
+    format!(
+        "{{
+           const {{ get, set }} = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'src');
+           const elsewhere = (url) => new URL(new URL(url, location).pathname, 'http://{address}').href;
+           Object.defineProperty(HTMLMediaElement.prototype, 'src', {{ get, set(url) {{ set.call(this, elsewhere(url)); }} }});
+         }}"
+    )
+}
+
 /// A room, its host in a browser of their own, and whoever joins.
 pub(crate) struct Scene {
     pub(crate) app: App,
