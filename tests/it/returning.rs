@@ -1,24 +1,24 @@
 //! A tab, a machine, a line or a person was away for a while: back in the room they are one member and where everyone is,
 //! and nobody was moved by it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use streamit_test_servers::Proxy;
 
 use crate::harness::{
     browser::Window,
-    scene::{Scene, close, joined, notice_says, plays, sent},
+    scene::{Scene, VIDEO, close, joined, notice_says, plays, sent},
     until,
 };
 
-/// Nobody stands beside the room, and nobody is in it twice.
-async fn is_once_in_the_room(scene: &Scene, windows: &[&Window]) {
+/// Nobody stands beside the room, and nobody is in it twice; `others` have no window.
+async fn is_once_in_the_room(scene: &Scene, windows: &[&Window], others: usize) {
     for window in windows {
         scene.is_in_place(window).await;
         assert_eq!(window.eval("document.querySelector('#away').hidden").await, true, "watching on their own");
     }
-    until(async || scene.viewers().await == windows.len()).await;
+    until(async || scene.viewers().await == windows.len() + others).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +44,7 @@ async fn a_tab_that_nobody_saw_is_where_the_room_is() {
             drop(second);
             until(async || scene.viewers().await == 2).await;
             tab.show(hidden).await;
-            is_once_in_the_room(&scene, &[&ann, &ben]).await;
+            is_once_in_the_room(&scene, &[&ann, &ben], 0).await;
         }
     }
     assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY"]));
@@ -77,7 +77,7 @@ async fn a_line_that_forgot_everyone_is_found_out_without_a_word_from_the_browse
         drop(second);
         window.until(&format!("{hellos} > {before}")).await;
         window.until("document.querySelector('#connection').dataset.status === 'connected'").await;
-        is_once_in_the_room(&scene, &[&ann, &ben]).await;
+        is_once_in_the_room(&scene, &[&ann, &ben], 0).await;
         assert_eq!(window.eval(hellos).await.as_u64(), before.as_u64().map(|n| n + 1), "one new socket");
     }
     assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY", "HELLO"]));
@@ -88,7 +88,7 @@ async fn a_line_that_forgot_everyone_is_found_out_without_a_word_from_the_browse
     ann.click("#play").await;
     notice_says(&ann, "The line was dead").await;
     ann.until("document.querySelector('#connection').dataset.status === 'connected'").await;
-    is_once_in_the_room(&scene, &[&ann, &ben]).await;
+    is_once_in_the_room(&scene, &[&ann, &ben], 0).await;
     assert_eq!(scene.app.view(&scene.room).await["playback"]["is_playing"], true);
     assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY", "HELLO", "PAUSE", "HELLO"]));
     close([ann, ben]).await;
@@ -134,7 +134,7 @@ async fn a_machine_that_slept_with_its_film_catches_up_on_the_socket_it_had() {
         let seeks = window.eval("counted.seeks.length").await.as_u64().unwrap();
         window.run("sleep(6000); return 0;").await;
         let woke = Instant::now();
-        is_once_in_the_room(&scene, &[&ann, &ben]).await;
+        is_once_in_the_room(&scene, &[&ann, &ben], 0).await;
         println!("in place {:?} after it woke", woke.elapsed());
         let sought = window.eval("counted.seeks.length").await.as_u64().unwrap() - seeks;
         assert!((1..=2).contains(&sought), "it was six seconds behind, and sought {sought} times");
@@ -142,5 +142,112 @@ async fn a_machine_that_slept_with_its_film_catches_up_on_the_socket_it_had() {
     for window in [&ann, &ben] {
         assert_eq!(sent(window).await, json!(["HELLO"]), "on the same socket, and nobody gave an order");
     }
+    close([ann, ben]).await;
+}
+
+/// Its line is down and says so: what is asked of it is refused, and nobody opens another.
+async fn cut_off(line: &Proxy, window: &Window) {
+    line.silence(true);
+    line.cut();
+    window.until("document.querySelector('#connection').dataset.status !== 'connected'").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hosts_device_that_was_offline_says_hello_and_nothing_else() {
+    let scene = Scene::new().await;
+    let line = Proxy::to(&[scene.app.url.strip_prefix("http://").unwrap()]);
+    let tablet = scene.window().await;
+    tablet.goto(&scene.host_link(&format!("http://{}", line.address()))).await;
+    joined(&tablet).await;
+    let laptop = scene.host().await;
+    let mut ben = scene.app.viewer(&scene.room).await;
+    laptop.click("#play").await;
+    for window in [&laptop, &tablet] {
+        plays(window).await;
+    }
+    // A room that plays, and one that is paused.
+    for is_playing in [true, false] {
+        let hello = tablet.eval("counted.sent.length").await.as_u64().unwrap();
+        cut_off(&line, &tablet).await;
+        // The page's own button, and a hand on the player: each is refused in words.
+        tablet.click("#play").await;
+        notice_says(&tablet, "this was not sent").await;
+        tablet.until("!document.querySelector('#notice').textContent.includes('this was not sent')").await;
+        let hand = if is_playing { "pause()" } else { "play()" };
+        tablet.run(&format!("await {VIDEO}.{hand}; return 0;")).await;
+        notice_says(&tablet, "this was not sent").await;
+        assert_eq!(tablet.eval("counted.sent.length").await, hello, "said into a line that is down");
+
+        // The other device does something else meanwhile.
+        let before = ben.sync().await["playback"]["position_ms"].clone();
+        laptop.click("#forward").await;
+        let moved = ben.sees(|state| state["playback"]["position_ms"] != before).await;
+        assert_eq!(moved["playback"]["is_playing"], is_playing);
+        line.silence(false);
+        tablet.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+        is_once_in_the_room(&scene, &[&laptop, &tablet], 1).await;
+        let said = tablet.eval(&format!("counted.sent.slice({hello})")).await;
+        assert_eq!(said, json!(["HELLO"]));
+        assert_eq!(ben.sync().await["playback"], moved["playback"], "nobody was moved");
+        if is_playing {
+            laptop.click("#play").await;
+            for window in [&laptop, &tablet] {
+                window.until(&format!("{VIDEO}.paused")).await;
+            }
+        }
+    }
+    close([laptop, tablet]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_who_pauses_and_leaves_finds_the_room_as_it_was() {
+    let scene = Scene::with_config("[rooms]\ncreate_per_minute = 0\nhost_grace_secs = 15").await;
+    let (ann, ben) = (scene.host().await, scene.viewer().await);
+    ann.click("#forward").await;
+    ann.click("#play").await;
+    plays(&ben).await;
+    ann.until(&format!("{VIDEO}.currentTime > 11")).await;
+    ann.click("#play").await;
+    for window in [&ann, &ben] {
+        window.until(&format!("{VIDEO}.paused")).await;
+        scene.is_in_place(window).await;
+    }
+    let held = scene.position().await;
+    let playback = async || {
+        let playback = &scene.app.view(&scene.room).await["playback"];
+        (playback["is_playing"].clone(), playback["position_ms"].clone())
+    };
+    let before = playback().await;
+    assert_eq!(before.0, false);
+    let seeks = ben.eval("counted.seeks.length").await;
+    let role = |words: &str| format!("document.querySelector('#role').textContent.includes('{words}')");
+    ann.close().await;
+    // Briefly, for a while, and for most of the grace.
+    for gone_secs in [0, 4, 10] {
+        ben.until("document.querySelector('#host-state').textContent.includes('host is away')").await;
+        tokio::time::sleep(Duration::from_secs(gone_secs)).await;
+        let ann = scene.host().await;
+        ann.until(&role("You control")).await;
+        ben.until("document.querySelector('#host-state').textContent === 'host is here'").await;
+        ben.until(&role("The host controls")).await;
+        is_once_in_the_room(&scene, &[&ann, &ben], 0).await;
+        assert_eq!(playback().await, before, "paused where it was, after {gone_secs} s");
+        assert_eq!(sent(&ann).await, json!(["HELLO"]));
+        ann.close().await;
+    }
+    assert_eq!(ben.eval("counted.seeks.length").await, seeks, "the viewer's picture was not moved");
+    assert_eq!(sent(&ben).await, json!(["HELLO"]));
+
+    // The last one leaves, too; somebody comes back within the grace, and then the host.
+    ben.close().await;
+    until(async || scene.viewers().await == 0).await;
+    let ben = scene.viewer().await;
+    ben.until(&role("The host controls")).await;
+    scene.is_in_place(&ben).await;
+    let ann = scene.host().await;
+    ann.until(&role("You control")).await;
+    ann.until(&format!("{VIDEO}.paused && Math.abs({VIDEO}.currentTime - {held}) < 0.1")).await;
+    is_once_in_the_room(&scene, &[&ann, &ben], 0).await;
+    assert_eq!(playback().await, before);
     close([ann, ben]).await;
 }
