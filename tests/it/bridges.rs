@@ -12,12 +12,23 @@ use crate::harness::{
     until,
 };
 
-struct Scene {
-    app: App,
-    room: Room,
+/// Notes what a page says to the room.
+const SAID: &str = "
+  window.said = [];
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    const message = JSON.parse(text);
+    if (message.type !== 'PING') said.push(message);
+    return send.call(this, text);
+  };";
+
+/// A room whose player is imitated, its host and a viewer.
+pub(crate) struct Scene {
+    pub(crate) app: App,
+    pub(crate) room: Room,
     browser: Browser,
-    ann: Window,
-    ben: Window,
+    pub(crate) ann: Window,
+    pub(crate) ben: Window,
 }
 
 /// A browser whose players have these switches (see `tests/web/players/player.js`).
@@ -30,6 +41,7 @@ async fn browser_with(switches: Value) -> Browser {
 async fn window_at(browser: &Browser, app: &App, room: &Room, is_host: bool) -> Window {
     let window = browser.window().await;
     window.before_pages(COUNTED).await;
+    window.before_pages(SAID).await;
     let key = if is_host { format!("#key={}", room.key) } else { String::new() };
     window.goto(&format!("{}/r/{}{key}", app.url, room.code)).await;
     window.join().await;
@@ -38,12 +50,12 @@ async fn window_at(browser: &Browser, app: &App, room: &Room, is_host: bool) -> 
 
 impl Scene {
     /// A room that plays `source`, its host and a viewer, each before their own player.
-    async fn of(source: Value) -> Scene {
+    pub(crate) async fn of(source: Value) -> Scene {
         Scene::with(source, json!({})).await
     }
 
     /// The same, with players that have these switches (see `tests/web/players/player.js`).
-    async fn with(source: Value, switches: Value) -> Scene {
+    pub(crate) async fn with(source: Value, switches: Value) -> Scene {
         let app = App::with(BUNDLED).await;
         let browser = browser_with(switches).await;
         let room = app.room_playing(source).await;
@@ -61,7 +73,7 @@ impl Scene {
     }
 
     /// Where the room is said to be, and whether it plays.
-    async fn playback(&self) -> Value {
+    pub(crate) async fn playback(&self) -> Value {
         self.app.view(&self.room).await["playback"].clone()
     }
 
@@ -89,13 +101,13 @@ impl Scene {
     }
 
     /// Nobody is on their own.
-    async fn all_are_together(&self) {
+    pub(crate) async fn all_are_together(&self) {
         for window in [&self.ann, &self.ben] {
             assert_eq!(window.eval("document.querySelector('#away').hidden").await, true, "watching on their own");
         }
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         for window in [self.ann, self.ben] {
             window.close().await;
         }
@@ -103,20 +115,20 @@ impl Scene {
     }
 }
 
-fn youtube() -> Value {
+pub(crate) fn youtube() -> Value {
     json!({ "provider": "youtube", "media_type": "movie", "external_id": "aqz-KE-bpKQ" })
 }
 
-fn vimeo() -> Value {
+pub(crate) fn vimeo() -> Value {
     json!({ "provider": "vimeo", "media_type": "movie", "external_id": "76979871/8272103f6e" })
 }
 
-fn vidking() -> Value {
+pub(crate) fn vidking() -> Value {
     json!({ "provider": "vidking", "media_type": "movie", "external_id": "1078605" })
 }
 
 /// Asks the player inside the frame. One that is loaded anew is another frame, to be entered again.
-async fn inside(window: &Window, expression: &str) -> Value {
+pub(crate) async fn inside(window: &Window, expression: &str) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         window.until("document.querySelector('#stage iframe')").await;

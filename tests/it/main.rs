@@ -10,6 +10,7 @@ mod client; // the library that pages are made of
 mod conformance; // every bridge against a stand-in of its player
 mod expiry; // rooms are neither lost nor kept against the rules, and what is refused is not carried out
 mod leaving; // a node that stops: nobody is left hanging, nothing holds it
+mod loose; // players that cannot be held to the timeline: the room goes by the host's
 mod manners; // what people type, press and open
 mod nodes; // several hosts as one, and what happens when something breaks
 mod returning; // a tab, a machine, a line, a person that was away: in the room again, once, and nobody moved

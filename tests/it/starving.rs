@@ -66,7 +66,7 @@ async fn a_host_whose_file_stops_for_long_throws_nobody_back() {
     close([ann, ben]).await;
 }
 
-/// A device that shows seven pictures in the time of ten, whatever speed it is told: each seek is spoilt within seconds.
+/// A device that shows one picture in the time of four, whatever speed it is told: each seek is spoilt within seconds.
 const SLOW_DEVICE: &str = "
   {
     const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'playbackRate');
@@ -74,7 +74,7 @@ const SLOW_DEVICE: &str = "
     Object.defineProperty(HTMLMediaElement.prototype, 'playbackRate', {
       configurable: true,
       get() { return told.get(this) ?? 1; },
-      set(rate) { told.set(this, rate); set.call(this, rate * 0.7); },
+      set(rate) { told.set(this, rate); set.call(this, rate * 0.25); },
     });
     document.addEventListener('play', ({ target }) => { if (get.call(target) === 1) target.playbackRate = 1; }, true);
   }";

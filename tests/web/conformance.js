@@ -424,6 +424,72 @@ add("a seek to where nothing has come yet: seeking, then `seeked` once", (provid
   bench.heard({ seeked: 1 }, "seek()");
 }), ({ isFile }) => !isFile && "see the late answers");
 
+/** By how much it is ahead of its player at each of a few moments. */
+async function ahead(bench, player) {
+  const seen = [];
+  for (let n = 0; n < 8; n += 1) {
+    await sleep(130);
+    const before = player.currentTime;
+    const { time } = await bench.do("state");
+    seen.push((before + player.currentTime) / 2 - time);
+  }
+  return seen;
+}
+
+const isStamped = ({ id }) => id !== "youtube" && "its reports have no stamp";
+
+add("a report is as old as its stamp says: it is carried to now", (provider) => on(provider, {}, async (bench, player) => {
+  await bench.begin();
+  await bench.do("set", { stampAgeMs: 700 });
+  await sleep(1500);
+  const off = await ahead(bench, player);
+  expect(off.every((seconds) => Math.abs(seconds) < 0.4), `it is ahead by ${off}`);
+}), isStamped);
+
+add("a report of long ago is carried on by a second, and no further", (provider) => on(provider, {}, async (bench, player) => {
+  await bench.begin();
+  player.seek(60);
+  await bench.moves("from there");
+  await bench.do("set", { stampAgeMs: 5000 });
+  await sleep(1500);
+  const off = await ahead(bench, player);
+  expect(off.every((seconds) => seconds > -4.8 && seconds < -3.6), `it is ahead by ${off}`);
+}), isStamped);
+
+add("a report of long ago about a paused video is true now", (provider) => on(provider, {}, async (bench, player) => {
+  await bench.begin();
+  await bench.do("set", { stampAgeMs: 5000 });
+  await bench.do("pause");
+  await until(() => player.paused, "paused");
+  await bench.idle();
+  const off = await ahead(bench, player);
+  expect(off.every((seconds) => Math.abs(seconds) < 0.1), `it is ahead by ${off}`);
+}), isStamped);
+
+add("falls silent while it plays: it is carried on by a second, and no further", (provider) => on(provider, {}, async (bench, player) => {
+  await bench.begin();
+  await bench.do("set", { isSilent: true });
+  await sleep(400);
+  const last = player.currentTime;
+  const seen = [];
+  for (let n = 0; n < 8; n += 1) {
+    await sleep(300);
+    seen.push(player.currentTime - last);
+  }
+  expect(seen.every((seconds) => seconds < 1.1) && seen[0] > 0.1, `it went on by ${seen}`);
+}), isFramed);
+
+add("a load is aimed ahead by what the one before took", (provider) => on(provider, { switches: { startMs: 2500 } }, async (bench, player) => {
+  const began = performance.now();
+  await bench.ready();
+  player.play();
+  await until(() => bench.count("timeupdate") > 0, "plays");
+  const tookS = (performance.now() - began) / 1000;
+  player.seek(100);
+  const progress = Number(new URL(bench.stage.querySelector("iframe").src).searchParams.get("progress"));
+  expect(progress >= 102 && progress <= 100 + tookS, `it took ${tookS} s, and the next load begins at ${progress}`);
+}), ({ isReloaded }) => !isReloaded && "it is not loaded anew");
+
 add("a person takes another speed: `ratechange` once", (provider) => on(provider, {}, async (bench, player) => {
   await bench.begin();
   bench.mark();

@@ -20,6 +20,8 @@ const switches = {
   seekMs: 0,
   /** The first position it reports is 0, wherever it is. */
   saysZeroFirst: false,
+  /** What it says of its position is of so long ago, and its stamp says so (where there is one). */
+  stampAgeMs: 0,
   /** It wants a person's click before it plays. */
   wantsClick: false,
   /** It never says anything. */

@@ -18,10 +18,12 @@ const say = (event, info) => {
 const nowS = () => Date.now() / 1000;
 const position = () => {
   const { advert } = player;
-  const currentTime = advert?.form === "other" ? (performance.now() - advert.fromMs) / 1000 : player.shownTime;
+  const ageS = switches.stampAgeMs / 1000;
+  const shown = Math.max(0, player.shownTime - (player.isMoving ? ageS * player.rate : 0));
+  const currentTime = advert?.form === "other" ? (performance.now() - advert.fromMs) / 1000 : shown;
   return {
     currentTime,
-    currentTimeLastUpdated_: nowS(),
+    currentTimeLastUpdated_: nowS() - ageS,
     progressState: { current: currentTime, duration: player.duration, loaded: currentTime + 20, seekableStart: 0, seekableEnd: player.duration },
   };
 };
