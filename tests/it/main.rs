@@ -9,6 +9,7 @@ mod bridges;
 mod client; // the library that pages are made of
 mod conformance; // every bridge against a stand-in of its player
 mod expiry; // rooms are neither lost nor kept against the rules, and what is refused is not carried out
+mod kept; // what a browser keeps of what its device takes
 mod leaving; // a node that stops: nobody is left hanging, nothing holds it
 mod loose; // players that cannot be held to the timeline: the room goes by the host's
 mod manners; // what people type, press and open
