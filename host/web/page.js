@@ -78,6 +78,9 @@ export function typed(text, most) {
   return { text: whole, isTooLong: [...whole].length > most };
 }
 
+/** Text where nothing can be put around it, like the name of a tab: without the signs that turn what follows them. */
+export const unturned = (text) => text.replace(/[\u202a-\u202e\u2066-\u2069]/g, "");
+
 /** The code in what somebody typed or pasted: a code, or a room's whole address. */
 export function codeIn(text) {
   const trimmed = text.trim();

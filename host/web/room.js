@@ -3,7 +3,7 @@
 import { ApiError, forgetKey, request, storeKey, storedKey } from "./api.js";
 import { MediaForm } from "./media-form.js";
 import { cover, say, sayBriefly, sayNothing } from "./notices.js";
-import { $, at, codeIn, kept, keptHere, typed } from "./page.js";
+import { $, at, codeIn, kept, keptHere, typed, unturned } from "./page.js";
 import { Stage } from "./stage.js";
 import { SyncPanel } from "./sync-panel.js";
 import { Newest, Transport } from "./transport.js";
@@ -461,7 +461,7 @@ function showTitle({ title, source }) {
   const { external_id, season, episode } = source;
   const text = title ?? (season == null ? external_id : `${external_id} · S${season} E${episode}`);
   $("room-title").textContent = text;
-  document.title = `${text} – StreamIt`;
+  document.title = `${unturned(text)} – StreamIt`;
 }
 
 let timesLost = 0;

@@ -50,7 +50,9 @@ async fn what_a_device_takes_is_kept_for_this_browser_and_no_other() {
     assert!(learned["start"].as_array().unwrap().len() >= 2 && learned["resume"].is_array(), "{learned}");
 
     // Read after a reload, and used: who is known to seek for three seconds is sent further ahead than that.
-    let mark = format!("{{ ...JSON.parse(localStorage.getItem('streamit.costs.mp4')), seek: 3, start: [{MARK}, {MARK}, {MARK}] }}");
+    let mark = format!(
+        "{{ ...JSON.parse(localStorage.getItem('streamit.costs.mp4')), seek: 3, start: [{MARK}, {MARK}, {MARK}] }}"
+    );
     ben.run(&format!(
         "const marked = JSON.stringify({mark});
          addEventListener('pagehide', () => localStorage.setItem('streamit.costs.mp4', marked));

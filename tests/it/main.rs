@@ -14,6 +14,7 @@ mod leaving; // a node that stops: nobody is left hanging, nothing holds it
 mod loose; // players that cannot be held to the timeline: the room goes by the host's
 mod manners; // what people type, press and open
 mod nodes; // several hosts as one, and what happens when something breaks
+mod odd_text; // what people type is counted alike everywhere, and turns nothing around it
 mod returning; // a tab, a machine, a line, a person that was away: in the room again, once, and nobody moved
 mod rooms; // create, look, list, change, close; what survives
 mod session; // the socket: HELLO, authority, limits, close codes
