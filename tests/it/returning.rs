@@ -7,7 +7,8 @@ use serde_json::json;
 use streamit_test_servers::Proxy;
 
 use crate::harness::{
-    browser::Window,
+    App,
+    browser::{Browser, Window},
     scene::{Scene, VIDEO, close, joined, notice_says, plays, sent},
     until,
 };
@@ -252,4 +253,37 @@ async fn a_host_who_pauses_and_leaves_finds_the_room_as_it_was() {
     is_once_in_the_room(&scene, &[&ann, &ben], 0).await;
     assert_eq!(playback().await, before);
     close([ann, ben]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_room_works_again_after_back() {
+    // As above: a driven browser has to be told to keep pages.
+    let browser = Browser::with_flags(&["--enable-features=BackForwardCache"]);
+    let app = App::start().await;
+    let window = browser.window().await;
+    window.goto(&app.url).await;
+    window.until("document.querySelector('select[name=provider]').options.length > 0").await;
+    window.run("addEventListener('pageshow', ({ persisted }) => { window.isKept = persisted; }); return 0;").await;
+    window.click("button[name=example]").await;
+    window.type_into("#title", "Friday film").await;
+    let mut codes = Vec::new();
+    for _ in 0..3 {
+        window.click("#submit").await;
+        codes.push(
+            window
+                .until("document.querySelector('#room-title')?.textContent === 'Friday film' && location.pathname")
+                .await,
+        );
+        // In the room or not, Back leads to the form as it was left.
+        if codes.len() == 2 {
+            window.join().await;
+        }
+        window.0.back().await.unwrap();
+        window.until("document.querySelector('#create')").await;
+        assert_eq!(window.eval("window.isKept").await, true, "loaded anew");
+        window.until("!document.querySelector('#submit').disabled").await;
+        assert_eq!(window.eval("document.querySelector('#title').value").await, "Friday film");
+    }
+    assert!(codes[0] != codes[1] && codes[1] != codes[2], "{codes:?}");
+    window.close().await;
 }
