@@ -26,7 +26,7 @@ use it::harness::{
     scene::{VIDEO, media_from},
 };
 use recording::{Differences, Recording, Span};
-use table::{Count, Phase, Row, Table};
+use table::{Bar, Count, Phase, Row, Table};
 
 const RECORDER: &str = include_str!("recorder.js");
 /// Its player does not go faster or slower, whatever it is told.
@@ -174,13 +174,14 @@ async fn together(lengths: &Lengths, table: &mut Table) {
     let soon = [of(jump, 300.0, 2000.0), of(second_jump, 300.0, 2000.0)];
     let later = [Span(jump + 2000.0, second_jump), Span(second_jump + 2000.0, before_late)];
     table.rows.extend([
-        row("play, 0.3-3 s after it", &[of(play, 300.0, 3000.0)], there).goals(&[("p95", 30.0)]),
-        row("steady play", &[steady], there).goals(&[("p50", 8.0), ("p95", 15.0)]),
+        row("play, 0.3-3 s after it", &[of(play, 300.0, 3000.0)], there).bar("p95", Bar::of(30.0, 45.0)),
+        row("steady play", &[steady], there).bar("p50", Bar::of(8.0, 12.0)).bar("p95", Bar::of(15.0, 25.0)),
         row("jump, 0.3-2 s after it", &soon, there),
-        row("jump, from 2 s after it", &later, there).goals(&[("p95", 25.0)]),
-        row("late joiner, from 3 s on", &[of(joined, 3000.0, 10_000.0)], slice::from_ref(late)).goals(&[("p95", 25.0)]),
+        row("jump, from 2 s after it", &later, there).bar("p95", Bar::of(25.0, 40.0)),
+        row("late joiner, from 3 s on", &[of(joined, 3000.0, 10_000.0)], slice::from_ref(late))
+            .bar("p95", Bar::of(25.0, 40.0)),
         row("paused, from 1 s on", &[of(pause, 1000.0, 4000.0)], viewers),
-        row("play again, 0.3-3 s after it", &[of(play_again, 300.0, 3000.0)], viewers).goals(&[("p95", 30.0)]),
+        row("play again, 0.3-3 s after it", &[of(play_again, 300.0, 3000.0)], viewers).bar("p95", Bar::of(30.0, 45.0)),
         row("back from the background, 0-3 s", &[of(back, 0.0, 3000.0)], slice::from_ref(first)),
     ]);
     if !first.was_hidden_in(Span(hidden, back)) {
@@ -194,13 +195,13 @@ async fn together(lengths: &Lengths, table: &mut Table) {
         Count::of(
             "seeks per order and player, mean",
             seeks.iter().sum::<usize>() as f64 / seeks.len() as f64,
-            Some(1.0),
+            Some(Bar::at_most(1.0)),
         ),
-        Count::of("seeks per order and player, most", *seeks.iter().max().unwrap() as f64, Some(1.0)),
+        Count::of("seeks per order and player, most", *seeks.iter().max().unwrap() as f64, Some(Bar::at_most(1.0))),
         Count::of(
             "rate writes per minute and viewer",
             writes as f64 / there.len() as f64 / (steady.secs() / 60.0),
-            Some(2.0),
+            Some(Bar::of(2.0, 6.0)),
         ),
     ]);
     let phases = [
@@ -303,8 +304,8 @@ async fn the_starving(lengths: &Lengths, table: &mut Table, kind: &Line) {
     let back = recordings.iter().map(|recording| (recording.jumped_back_in(whole), recording.who));
     let (back, who) = back.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
     table.counts.extend([
-        Count::of(kind.orders, orders.values().sum::<usize>() as f64, Some(2.0)).noting(are.join(", ")),
-        Count::of(kind.back, back, Some(JUMP_BACK_MS)).noting(who.to_owned()),
+        Count::of(kind.orders, orders.values().sum::<usize>() as f64, Some(Bar::at_most(2.0))).noting(are.join(", ")),
+        Count::of(kind.back, back, Some(Bar::at_most(JUMP_BACK_MS))).noting(who.to_owned()),
     ]);
     let phases = [("play", Span(play, stop)), ("starving", Span(stop, fed)), ("going on", Span(fed, whole.1))];
     table.phases.extend(phases.map(|(name, span)| Phase::of(kind.room, name, span, &recordings)));
@@ -365,7 +366,7 @@ fn row(phase: &'static str, host: &Recording, viewers: &[Recording], spans: &[Sp
         }
         (viewer.who, differences)
     };
-    Row { phase, viewers: viewers.iter().map(compare).collect(), goals: &[] }
+    Row { phase, viewers: viewers.iter().map(compare).collect(), bars: Vec::new() }
 }
 
 async fn becomes_true(window: &Window, expression: &str, within_secs: u64) -> bool {

@@ -1,6 +1,6 @@
 //! What was measured, for people and for programs.
 
-use std::{fs, thread};
+use std::{collections::BTreeMap, fmt, fs, thread};
 
 use serde_json::{Value, json};
 
@@ -27,27 +27,80 @@ pub(crate) struct Table {
     pub(crate) load: Option<f64>,
 }
 
+/// How much of something there should be at most, and how much is borne.
+#[derive(Clone, Copy)]
+pub(crate) struct Bar {
+    goal: f64,
+    not_worse_than: f64,
+}
+
 /// A phase's differences, and what they should be at most, in milliseconds.
 pub(crate) struct Row {
     pub(crate) phase: &'static str,
     pub(crate) viewers: Vec<(&'static str, Differences)>,
-    pub(crate) goals: &'static [(&'static str, f64)],
+    pub(crate) bars: Vec<(&'static str, Bar)>,
 }
 
 /// Something that was counted, and how much of it there should be at most.
 pub(crate) struct Count {
     what: &'static str,
     value: f64,
-    goal: Option<f64>,
+    bar: Option<Bar>,
     note: String,
 }
 
 /// What each window of a room did in a phase.
-pub(crate) struct Phase(Value);
+pub(crate) struct Phase {
+    room: String,
+    name: String,
+    secs: f64,
+    windows: Vec<Deeds>,
+}
+
+struct Deeds {
+    who: &'static str,
+    seeks: usize,
+    rate_writes: usize,
+    sent: BTreeMap<String, usize>,
+}
+
+impl Bar {
+    pub(crate) const fn of(goal: f64, not_worse_than: f64) -> Bar {
+        Bar { goal, not_worse_than }
+    }
+
+    /// There is nothing between good and bad.
+    pub(crate) const fn at_most(goal: f64) -> Bar {
+        Bar::of(goal, goal)
+    }
+
+    fn verdict(self, value: f64) -> String {
+        let Bar { goal, not_worse_than } = self;
+        if value <= goal {
+            format!("≤ {goal}: met")
+        } else if value <= not_worse_than {
+            format!("≤ {goal}: not met, and not worse than {not_worse_than}")
+        } else {
+            format!("≤ {goal}: not met, and WORSE than {not_worse_than}")
+        }
+    }
+
+    fn json(self, value: f64) -> Value {
+        let Bar { goal, not_worse_than } = self;
+        json!({
+            "at_most": goal,
+            "is_met": value <= goal,
+            "not_worse_than": not_worse_than,
+            "is_borne": value <= not_worse_than,
+        })
+    }
+}
 
 impl Row {
-    pub(crate) fn goals(self, goals: &'static [(&'static str, f64)]) -> Row {
-        Row { goals, ..self }
+    /// What one of its percentiles should be.
+    pub(crate) fn bar(mut self, percentile: &'static str, bar: Bar) -> Row {
+        self.bars.push((percentile, bar));
+        self
     }
 
     fn n(&self) -> usize {
@@ -68,14 +121,14 @@ impl Row {
     }
 
     fn verdicts(&self) -> String {
-        let verdict = |(name, goal): &(&str, f64)| format!("{name} ≤ {goal}: {}", verdict(self.value(name) <= *goal));
-        self.goals.iter().map(verdict).collect::<Vec<_>>().join(", ")
+        let verdict = |(name, bar): &(&str, Bar)| format!("{name} {}", bar.verdict(self.value(name)));
+        self.bars.iter().map(verdict).collect::<Vec<_>>().join("; ")
     }
 }
 
 impl Count {
-    pub(crate) fn of(what: &'static str, value: f64, goal: Option<f64>) -> Count {
-        Count { what, value, goal, note: String::new() }
+    pub(crate) fn of(what: &'static str, value: f64, bar: Option<Bar>) -> Count {
+        Count { what, value, bar, note: String::new() }
     }
 
     pub(crate) fn noting(self, note: String) -> Count {
@@ -85,15 +138,34 @@ impl Count {
 
 impl Phase {
     pub(crate) fn of(room: &str, name: &str, span: Span, recordings: &[Recording]) -> Phase {
-        let windows = recordings.iter().map(|recording| {
-            json!({
-                "who": recording.who,
-                "seeks": recording.seeks_in(span),
-                "rate_writes": recording.rates_in(span),
-                "sent": recording.sent_in(span),
-            })
+        let windows = recordings.iter().map(|recording| Deeds {
+            who: recording.who,
+            seeks: recording.seeks_in(span),
+            rate_writes: recording.rates_in(span),
+            sent: recording.sent_in(span).into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect(),
         });
-        Phase(json!({ "room": room, "phase": name, "secs": span.secs(), "windows": windows.collect::<Vec<_>>() }))
+        Phase { room: room.to_owned(), name: name.to_owned(), secs: span.secs(), windows: windows.collect() }
+    }
+
+    fn json(&self) -> Value {
+        let windows = self.windows.iter().map(|Deeds { who, seeks, rate_writes, sent }| {
+            json!({ "who": who, "seeks": seeks, "rate_writes": rate_writes, "sent": sent })
+        });
+        json!({ "room": self.room, "phase": self.name, "secs": self.secs, "windows": windows.collect::<Vec<_>>() })
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of_all = |count: fn(&Deeds) -> usize| self.windows.iter().map(count).sum::<usize>();
+        let (seeks, rates) = (of_all(|deeds| deeds.seeks), of_all(|deeds| deeds.rate_writes));
+        let mut sent = BTreeMap::<_, usize>::new();
+        for (kind, count) in self.windows.iter().flat_map(|deeds| &deeds.sent) {
+            *sent.entry(kind).or_default() += count;
+        }
+        let sent: Vec<String> = sent.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        let what = format!("{}: {}", self.room, self.name);
+        write!(f, "{what:<42} {:>5.0} {seeks:>5} {rates:>6}  {}", self.secs, sent.join(", "))
     }
 }
 
@@ -131,9 +203,14 @@ impl Table {
             println!(" {:>5.0}%  {}", row.apart(), row.verdicts());
         }
         println!();
-        for Count { what, value, goal, note } in &self.counts {
-            let goal = goal.map_or(String::new(), |goal| format!("≤ {goal}: {}", verdict(*value <= goal)));
-            println!("{what:<42} {value:>5.1}  {goal}{}{note}", if note.is_empty() { "" } else { "  " });
+        for Count { what, value, bar, note } in &self.counts {
+            let verdict = bar.map_or(String::new(), |bar| bar.verdict(*value));
+            println!("{what:<42} {value:>5.1}  {verdict}{}{note}", if note.is_empty() { "" } else { "  " });
+        }
+        println!("\nWhat was done meanwhile, by all windows of the room together.\n");
+        println!("{:<42} {:>5} {:>5} {:>6}  messages", "room: phase", "secs", "seeks", "rates");
+        for phase in &self.phases {
+            println!("{phase}");
         }
         for warning in &self.warnings {
             println!("! {warning}");
@@ -151,10 +228,11 @@ impl Table {
 
     pub(crate) fn json(&self) -> Value {
         let rows = self.rows.iter().map(|row| {
-            let goals = row
-                .goals
-                .iter()
-                .map(|(name, goal)| json!({ "of": name, "at_most": goal, "is_met": row.value(name) <= *goal }));
+            let goals = row.bars.iter().map(|(name, bar)| {
+                let mut goal = bar.json(row.value(name));
+                goal["of"] = json!(name);
+                goal
+            });
             // Ahead of the host is positive.
             let viewers = row.viewers.iter().map(|(who, differences)| {
                 let at = |share| percentile(differences.ms.clone(), share);
@@ -172,9 +250,12 @@ impl Table {
                 "viewers": viewers.collect::<Vec<_>>(),
             })
         });
-        let counts = self.counts.iter().map(|Count { what, value, goal, note }| {
-            let is_met = goal.map(|goal| *value <= goal);
-            json!({ "what": what, "value": value, "at_most": goal, "is_met": is_met, "note": note })
+        let counts = self.counts.iter().map(|Count { what, value, bar, note }| {
+            let mut count = bar.map_or(json!({}), |bar| bar.json(*value));
+            for (key, value) in [("what", json!(what)), ("value", json!(value)), ("note", json!(note))] {
+                count[key] = value;
+            }
+            count
         });
         json!({
             "machine": { "cores": self.cores, "browser": self.browser, "load_average": self.load },
@@ -182,15 +263,11 @@ impl Table {
             "warnings": self.warnings,
             "rows": rows.collect::<Vec<_>>(),
             "counts": counts.collect::<Vec<_>>(),
-            "phases": self.phases.iter().map(|phase| &phase.0).collect::<Vec<_>>(),
+            "phases": self.phases.iter().map(Phase::json).collect::<Vec<_>>(),
         })
     }
 
     fn quick(&self) -> &str {
         if self.is_quick { ", quick" } else { "" }
     }
-}
-
-fn verdict(is_met: bool) -> &'static str {
-    if is_met { "met" } else { "not met" }
 }
