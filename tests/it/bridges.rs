@@ -150,7 +150,7 @@ async fn sought(window: &Window) -> u64 {
     inside(window, calls).await.as_str().unwrap().parse().unwrap()
 }
 
-async fn plays_from(window: &Window, seconds: u32, until: u32) {
+pub(crate) async fn plays_from(window: &Window, seconds: u32, until: u32) {
     inside(window, &format!("!player.paused && player.time > {seconds} && player.time < {until}")).await;
 }
 
