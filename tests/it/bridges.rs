@@ -330,7 +330,10 @@ async fn seeks_slowly(source: Value) {
             let seeks = (after.0 - before.0, after.1 - before.1);
             println!("{seek_ms} ms, order {n}: {seeks:?} seeks");
             let most = if n == 0 { 2 } else { 1 };
-            assert!((1..=most).contains(&seeks.0) && (1..=most).contains(&seeks.1), "order {n}, {seek_ms} ms: {seeks:?}");
+            assert!(
+                (1..=most).contains(&seeks.0) && (1..=most).contains(&seeks.1),
+                "order {n}, {seek_ms} ms: {seeks:?}"
+            );
             before = after;
             // Nobody was set back by what the host's player took.
             let late = from + way + clicked.elapsed().as_secs_f64() - scene.position().await;

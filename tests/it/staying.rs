@@ -555,8 +555,11 @@ async fn the_sync_panel_says_what_was_done_and_its_slider_moves_the_picture() {
         .await;
     ben.until(&format!("{} === 'bent at the moment'", row("Speed"))).await;
     is_ahead(&ben).await;
-    ben.until(&format!("{} === 'normal' && document.querySelector('#offset-value').textContent === '500 ms'", row("Speed")))
-        .await;
+    ben.until(&format!(
+        "{} === 'normal' && document.querySelector('#offset-value').textContent === '500 ms'",
+        row("Speed")
+    ))
+    .await;
     // What it counts is what its player was told.
     ben.until(&format!(
         "(() => {{ const [seeks, bends, writes] = {}.split(', ').map(Number);
