@@ -22,6 +22,8 @@ class Video extends Player {
   /** It failed, and has not been loaded again: where it was, or was sent meanwhile. */
   #brokenAt = null;
   #wasSent = false;
+  /** Sent somewhere, and has not said yet that it is there. */
+  #isSought = false;
   #isMending = false;
   #retryMs = RETRY_MS;
   #retry = null;
@@ -45,6 +47,7 @@ class Video extends Player {
     video.addEventListener("seeked", () => {
       // Of one that was overtaken on its way: the next one's is still to come.
       if (video.seeking) return;
+      this.#isSought = false;
       if (this.#isMending) this.#isMending = false;
       else this.emit("seeked");
     });
@@ -56,6 +59,7 @@ class Video extends Player {
     });
     video.addEventListener("error", () => {
       this.#brokenAt ??= video.currentTime;
+      this.#wasSent ||= this.#isSought;
       this.emit("error", ERRORS[video.error?.code] ?? "the file cannot be played");
       // The line may be back later, and the file may come.
       this.#retry = setTimeout(() => this.#load(), this.#retryMs);
@@ -119,6 +123,7 @@ class Video extends Player {
     if (this.#brokenAt === null) {
       // On its way back to where it was it may be sent elsewhere: then it is this seek that ends.
       this.#isMending = false;
+      this.#isSought = true;
       this.#video.currentTime = seconds;
     } else {
       this.#brokenAt = seconds;

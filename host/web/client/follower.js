@@ -651,8 +651,8 @@ export class Follower extends EventTarget {
     const wants = this.#playback?.is_playing || this.isHolding;
     if (wants && this.#isHungry()) {
       this.#fedSince = null;
-      // On its way it has nothing to show, and is not starving: not as long as a seek may take.
-      const isExpected = this.#isOnItsWay() && now - this.#leftAt < MAX_SEEK_S * 1000;
+      // On its way it has nothing to show, and is not starving: not as long as a seek may take, unless it failed.
+      const isExpected = !this.hasFailed && this.#isOnItsWay() && now - this.#leftAt < MAX_SEEK_S * 1000;
       if (!this.#isStarving && isExpected) this.#hungrySince = null;
       else this.#hungrySince ??= now;
       if (this.#hungrySince === null) return;

@@ -611,3 +611,11 @@ test("a person's own seek is no starving, unless it takes longer than seeks take
   it.pass(2000);
   equal(it.heard, ["starving"]);
 });
+
+test("a player that fails on its way is starving at once", () => {
+  const it = scene().inPlay(30);
+  it.follower.apply(it.plays(300));
+  it.player.does("error");
+  it.pass(1000);
+  equal(it.heard, ["starving"]);
+});
