@@ -12,16 +12,6 @@ use crate::harness::{
     until,
 };
 
-/// Notes what a page says to the room.
-const SAID: &str = "
-  window.said = [];
-  const { send } = WebSocket.prototype;
-  WebSocket.prototype.send = function (text) {
-    const message = JSON.parse(text);
-    if (message.type !== 'PING') said.push(message);
-    return send.call(this, text);
-  };";
-
 /// A room whose player is imitated, its host and a viewer.
 pub(crate) struct Scene {
     pub(crate) app: App,
@@ -41,7 +31,6 @@ async fn browser_with(switches: Value) -> Browser {
 async fn window_at(browser: &Browser, app: &App, room: &Room, is_host: bool) -> Window {
     let window = browser.window().await;
     window.before_pages(COUNTED).await;
-    window.before_pages(SAID).await;
     let key = if is_host { format!("#key={}", room.key) } else { String::new() };
     window.goto(&format!("{}/r/{}{key}", app.url, room.code)).await;
     window.join().await;

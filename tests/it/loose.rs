@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What the host's page said of its player by itself.
-const PROGRESS: &str = "said.filter(({ type }) => type === 'PROGRESS')";
+const PROGRESS: &str = "counted.said.filter(({ type }) => type === 'PROGRESS')";
 
 /// Where the room is at this moment, in seconds.
 async fn position(scene: &Scene) -> f64 {
@@ -51,7 +51,7 @@ async fn a_room_follows_a_host_whose_player_cannot_be_held() {
     // In place it has nothing to say.
     let quiet = ann.eval(PROGRESS).await.as_array().unwrap().len();
     goes_on(ann, 7).await;
-    assert_eq!(ann.eval(PROGRESS).await.as_array().unwrap().len(), quiet, "{}", ann.eval("said").await);
+    assert_eq!(ann.eval(PROGRESS).await.as_array().unwrap().len(), quiet, "{}", ann.eval("counted.said").await);
 
     // A hiccup, too short for the room to wait.
     cat.ping().await;
@@ -69,7 +69,7 @@ async fn a_room_follows_a_host_whose_player_cannot_be_held() {
     let said = ann.eval(&format!("{PROGRESS}.slice({quiet})")).await;
     assert_eq!(said.as_array().unwrap().len(), 1, "{said}");
     assert_eq!(
-        ben.eval("said.map(({ type }) => type)").await,
+        ben.eval("counted.said.map(({ type }) => type)").await,
         json!(["HELLO"]),
         "a viewer's player is nobody's measure"
     );
@@ -98,7 +98,7 @@ async fn a_host_whose_player_is_always_late_says_so_now_and_then() {
         // Five seconds at that speed are half a second.
         let off = position(&scene).await - time_inside(ann).await;
         assert!(off.abs() < 1.2, "the room is {off} s from its host");
-        assert_eq!(ben.eval("said.map(({ type }) => type)").await, json!(["HELLO"]));
+        assert_eq!(ben.eval("counted.said.map(({ type }) => type)").await, json!(["HELLO"]));
         scene.all_are_together().await;
         scene.close().await;
     }
@@ -111,13 +111,13 @@ async fn a_room_follows_a_host_whose_player_is_loaded_anew() {
     ann.click("#play").await;
     inside(ann, "player.hasPlayed && player.time > 1").await;
     room_is_where_the_host_is(&scene).await;
-    let said = ann.eval("said").await;
+    let said = ann.eval("counted.said").await;
     let told: Vec<&Value> = said.as_array().unwrap().iter().filter(|said| said["type"] == "PROGRESS").collect();
     assert_eq!(told.len(), 1, "{said}");
     assert!(told[0]["version"].is_i64(), "{said}");
     goes_on(ann, 7).await;
     assert_eq!(ann.eval(&format!("{PROGRESS}.length")).await, 1, "once");
-    assert_eq!(ben.eval("said.length").await, 1);
+    assert_eq!(ben.eval("counted.said.length").await, 1);
     scene.all_are_together().await;
     scene.close().await;
 }
@@ -136,7 +136,7 @@ async fn a_speed_chosen_in_an_embedded_players_menu_is_put_back_with_a_word() {
         inside(window, "player.rate === 1 && !player.paused").await;
     }
     room_is_where_the_host_is(&scene).await;
-    let kinds = ann.eval("said.map(({ type }) => type).filter((type) => type !== 'PROGRESS')").await;
+    let kinds = ann.eval("counted.said.map(({ type }) => type).filter((type) => type !== 'PROGRESS')").await;
     assert_eq!(kinds, json!(["HELLO", "PLAY"]), "a speed is no order");
     scene.all_are_together().await;
     scene.close().await;

@@ -14,15 +14,18 @@ pub(crate) const VIDEO: &str = "document.querySelector('#stage video')";
 
 /// Counts what a page does to its player and says to the room.
 pub(crate) const COUNTED: &str = r#"
-  window.counted = { seeks: [], rates: [], sent: [] };
+  window.counted = { seeks: [], rates: [], sent: [], said: [] };
   for (const [name, list] of [["currentTime", counted.seeks], ["playbackRate", counted.rates]]) {
     const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, name);
     Object.defineProperty(HTMLMediaElement.prototype, name, { get, set(value) { list.push(value); set.call(this, value); } });
   }
   const { send } = WebSocket.prototype;
   WebSocket.prototype.send = function (text) {
-    const { type } = JSON.parse(text);
-    if (type !== "PING") counted.sent.push(type);
+    const message = JSON.parse(text);
+    if (message.type !== "PING") {
+      counted.sent.push(message.type);
+      counted.said.push(message);
+    }
     return send.call(this, text);
   };
 "#;
