@@ -8,7 +8,7 @@ mod memory;
 mod redis;
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -27,7 +27,7 @@ use crate::{
     config,
     line::Line,
     playback::{Order, PlaybackState},
-    protocol::{CloseReason, Presence, Role, SeenRoom, ServerMessage, State, StoredHalf},
+    protocol::{self, CloseReason, HostState, Presence, Role, SeenRoom, ServerMessage, State, StoredHalf},
     rooms::{Room, RoomCode},
     telemetry::{self, Metrics},
     timeline::Seen,
@@ -279,22 +279,7 @@ impl Live {
                 redis.open(&record, seen.as_ref()).await?
             }
         };
-        let room = {
-            let mut rooms = self.0.rooms.write().unwrap_or_else(PoisonError::into_inner);
-            match rooms.entry(record.code) {
-                Entry::Occupied(known) => known.get().clone(),
-                Entry::Vacant(free) => {
-                    self.0.metrics.rooms.inc();
-                    free.insert(Arc::new(LiveRoom {
-                        code: record.code,
-                        record: RwLock::new(Arc::new(record.clone())),
-                        feed: Feed::new(frame.clone()),
-                        here: Mutex::default(),
-                    }))
-                    .clone()
-                }
-            }
-        };
+        let room = self.know(&record, || frame.clone());
         room.learn(record);
         // A store that has only just learnt of a room does not know who is here: they are counted in a moment, and shown that.
         let is_uncounted = |snapshot: Snapshot| snapshot.presence.viewers == 0;
@@ -304,6 +289,42 @@ impl Live {
             self.publish(&room, frame);
         }
         Ok(room)
+    }
+
+    /// Takes over a change that is stored and that the store could not be told of: it is, as soon as it answers.
+    pub fn tell_later(&self, record: Room) -> Arc<LiveRoom> {
+        let room = self.know(&record, || {
+            let half = protocol::room_json(record.title.as_deref(), &record.source);
+            let presence = Presence { viewers: 0, host: HostState::Away, host_away_until_ms: None };
+            let text = protocol::state(0, &half, &PlaybackState::start(self.now_ms()), &presence);
+            Frame { version: 0, revision: 0, text, is_last: false }
+        });
+        room.learn(record);
+        self.look_after(room.code);
+        room
+    }
+
+    /// The room as this node knows it, or from now on does.
+    fn know(&self, record: &Room, frame: impl FnOnce() -> Frame) -> Arc<LiveRoom> {
+        let mut rooms = self.0.rooms.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            self.0.metrics.rooms.inc();
+            Arc::new(LiveRoom {
+                code: record.code,
+                record: RwLock::new(Arc::new(record.clone())),
+                feed: Feed::new(frame()),
+                here: Mutex::default(),
+            })
+        };
+        rooms.entry(record.code).or_insert_with(new).clone()
+    }
+
+    /// Whether the store takes a change of a room at this moment.
+    pub async fn takes(&self, code: RoomCode) -> Result<(), LiveError> {
+        match &self.0.store {
+            Store::Memory(_) => Ok(()),
+            Store::Redis(redis) => redis.takes(code).await,
+        }
     }
 
     /// Offers what the host last saw of a room, in case the store has forgotten it since. One that the store does not
@@ -524,10 +545,11 @@ impl Live {
         self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rooms with members on this node.
+    /// Rooms that this node has something to say about: with members here, or with a change that was not told yet.
     pub fn visited(&self) -> Vec<Arc<LiveRoom>> {
         let rooms = self.0.rooms.read().unwrap_or_else(PoisonError::into_inner);
-        rooms.values().filter(|room| room.members_here() > 0 && !room.feed.is_over()).cloned().collect()
+        let is_visited = |room: &&Arc<LiveRoom>| room.members_here() > 0 || room.is_ahead();
+        rooms.values().filter(is_visited).filter(|room| !room.feed.is_over()).cloned().collect()
     }
 
     /// Tells the store that this node's members of a room are still here, and learns whatever was missed.
@@ -535,6 +557,13 @@ impl Live {
         // Members leave memory by themselves: it has no leases.
         if let Store::Memory(_) = &self.0.store {
             return Ok(());
+        }
+        if room.is_ahead() {
+            match self.open(Room::clone(&room.record())).await {
+                // Who is here hears that next.
+                Err(LiveError::Closed) => {}
+                opened => drop(opened?),
+            }
         }
         let counts = room.here().counts;
         let frame = self.tell(room, counts).await?;
@@ -550,7 +579,8 @@ impl Live {
         self.0.rooms.write().unwrap_or_else(PoisonError::into_inner).retain(|code, room| {
             // Whoever is on the way in, or still telling, holds the room too.
             let is_empty = Arc::strong_count(room) == 1 && room.members_here() == 0;
-            let is_needed = !is_empty || !(is_elsewhere || room.feed.is_over());
+            let is_done = room.feed.is_over() || is_elsewhere && !room.is_ahead();
+            let is_needed = !(is_empty && is_done);
             if !is_needed {
                 forgotten += 1;
                 // Under the lock: whoever enters now subscribes after this.
@@ -653,6 +683,11 @@ impl LiveRoom {
 
     pub fn code(&self) -> RoomCode {
         self.code
+    }
+
+    /// Whether a change is stored that the live store does not know of, as far as this node has seen.
+    fn is_ahead(&self) -> bool {
+        self.record().revision > self.feed.newest().revision
     }
 
     /// Members connected to this node.

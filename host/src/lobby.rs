@@ -1,7 +1,8 @@
 //! A room's life, where its durable and its live half meet: created, entered, given another source, closed, expired.
 //!
-//! What begins or changes is stored first: people are told when the database and the live store have both taken it. What ends
-//! is decided by the live store, which everyone asks; the database follows, however long that takes.
+//! What begins or changes is decided by the database: until it is stored nobody has seen it, and what is refused is not
+//! carried out; once it is stored it is done, however long it takes to tell the live store. What ends is decided by the live
+//! store, which everyone asks; the database follows, however long that takes.
 
 use std::{
     sync::Arc,
@@ -11,7 +12,7 @@ use std::{
 use futures_util::StreamExt;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use crate::{
     live::{Live, LiveError, LiveRoom, Snapshot},
@@ -34,6 +35,9 @@ const LOOKS_AT_ONCE: usize = 16;
 
 /// A database that could not take the end of a room is asked again after this.
 const STORE_RETRY: Duration = Duration::from_secs(5);
+
+/// Whatever a line that fell silent has begun is stored after this, or never: the database has given it up.
+const STORED_OR_NOT: Duration = Duration::from_secs(11);
 
 /// A closed room is deleted after this.
 const CLOSED_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -100,11 +104,44 @@ impl Lobby {
         Ok((room, key))
     }
 
-    /// Both sides take a change, or none: what is refused is not carried out.
+    /// Carries out a change, to its end even if whoever asked for it goes away.
     async fn take(&self, pending: Pending) -> Result<Arc<LiveRoom>, LobbyError> {
-        let room = self.live.open(pending.room().clone()).await?;
-        pending.commit().await?;
-        Ok(room)
+        let lobby = self.clone();
+        let taking = tokio::spawn(async move { lobby.take_to_the_end(pending).await }.in_current_span());
+        taking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    async fn take_to_the_end(&self, pending: Pending) -> Result<Arc<LiveRoom>, LobbyError> {
+        let record = pending.room().clone();
+        // What could not be told is not stored.
+        self.live.takes(record.code).await?;
+        pending.commit().await.inspect_err(|error| {
+            if let RoomError::Unanswered = error {
+                self.find_out(record.code);
+            }
+        })?;
+        match self.live.open(record.clone()).await {
+            Err(error) if error.is_away() => {
+                let room = telemetry::alias(record.code);
+                warn!(%room, %error, "a change is stored, and the live store does not know yet; it is told again");
+                Ok(self.live.tell_later(record))
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Nobody knows whether a change is stored. If it is, people are not to see it hours later.
+    fn find_out(&self, code: RoomCode) {
+        let lobby = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(STORED_OR_NOT).await;
+                match lobby.wake(code).await {
+                    Err(error) if error.is_away() => {}
+                    _ => return,
+                }
+            }
+        });
     }
 
     /// The room of that code, woken if this node does not know it yet.
@@ -285,12 +322,7 @@ impl Lobby {
             }
             if deleted_at.is_none_or(|at| at.elapsed() >= DELETE_EVERY) {
                 deleted_at = Some(Instant::now());
-                let before = self.live.now_ms() - i64::try_from(CLOSED_KEPT.as_millis()).unwrap_or(i64::MAX);
-                match self.rooms.delete_closed_before(before).await {
-                    Ok(0) => {}
-                    Ok(rooms) => info!(rooms, "rooms closed a day ago are deleted"),
-                    Err(error) => debug!(%error, "closed rooms are deleted later"),
-                }
+                self.delete_closed().await;
             }
             if refused_at.is_some_and(|at| at.elapsed() < STORE_RETRY) {
                 continue;
@@ -299,6 +331,15 @@ impl Lobby {
                 warn!(%error, "rooms were closed, and the database does not know yet; it is told again");
                 Instant::now()
             });
+        }
+    }
+
+    async fn delete_closed(&self) {
+        let before = self.live.now_ms() - i64::try_from(CLOSED_KEPT.as_millis()).unwrap_or(i64::MAX);
+        match self.rooms.delete_closed_before(before).await {
+            Ok(0) => {}
+            Ok(rooms) => info!(rooms, "rooms closed a day ago are deleted"),
+            Err(error) => warn!(%error, "rooms closed a day ago cannot be deleted; it is tried again in an hour"),
         }
     }
 
@@ -327,3 +368,6 @@ impl Lobby {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,17 +8,29 @@ mod sqlite;
 use std::{fs::File, sync::Arc};
 
 use anyhow::Context;
-use sqlx::{AssertSqlSafe, FromRow, any::AnyRow};
+use futures_util::{StreamExt, stream::BoxStream};
+use sqlx::{
+    AssertSqlSafe,
+    Error::{ColumnDecode, Decode},
+    FromRow, Row as _,
+    any::AnyRow,
+};
 use streamit_plugin_api::MediaType;
 use tracing::{info, warn};
 
-use crate::config::{self, without_password};
+use crate::{
+    config::{self, without_password},
+    telemetry,
+};
 use line::{Line, Lines};
 use record::Row;
 pub use record::{HostKey, KeyHash, NewRoom, NotACode, Room, RoomCode, Source, Visibility};
 pub(crate) use record::{hex, random_bytes, random_share};
 use sqlite::SqliteFile;
 pub use sqlite::back_up;
+
+/// So many closed rooms are deleted by one statement: within its limit of time, and in nobody's way.
+const DELETED_AT_ONCE: i64 = 1000;
 
 /// A handle on the database of rooms.
 #[derive(Clone, Debug)]
@@ -33,22 +45,29 @@ pub struct Rooms {
 pub enum RoomError {
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
-    /// What was asked may have been done all the same.
+    /// Nothing of what was asked for is stored, unless it was one statement.
     #[error("the database did not answer in time")]
+    Silent,
+    /// What was to be stored may be.
+    #[error("the database did not say whether it has stored a change")]
     Unanswered,
     #[error("no free room code found")]
     NoFreeCode,
-    #[error("room {0} has a record that this version cannot read: {1}")]
-    Unreadable(String, &'static str),
+    #[error("a room has a record that this version cannot read: {0}")]
+    Unreadable(&'static str),
 }
 
 impl Rooms {
-    /// Connects, and brings the schema up to date.
+    /// Connects, brings the schema up to date, and tries whether rooms can be stored.
     pub async fn open(database: &config::Database) -> anyhow::Result<Rooms> {
         let (rooms, applied) = Rooms::migrate(database).await?;
         if !applied.is_empty() {
             info!(migrations = applied.join(", "), "the database's schema was brought up to date");
         }
+        rooms.check().await.with_context(|| {
+            let shown = without_password(&database.url);
+            format!("the database {shown} can be read, and stores no rooms; is it read-only, or its disk full?")
+        })?;
         Ok(rooms)
     }
 
@@ -134,16 +153,15 @@ impl Rooms {
         let found = self.lines.ask(async |line| {
             let query = line.query(AssertSqlSafe(sql));
             let query = codes.iter().fold(query, |query, code| query.bind(code.as_str()));
-            rows(&query.fetch_all(line.connection()).await?)
+            readable(query.fetch(line.connection())).await
         });
-        Ok(readable(found.await?))
+        found.await
     }
 
     /// Every open room: read once, at start-up.
     pub async fn all_open(&self) -> Result<Vec<Room>, RoomError> {
         const ALL: &str = "SELECT * FROM rooms WHERE closed_at_ms IS NULL ORDER BY created_at_ms";
-        let found = self.lines.ask(async |line| rows(&line.query(ALL).fetch_all(line.connection()).await?));
-        Ok(readable(found.await?))
+        self.lines.ask(async |line| readable(line.query(ALL).fetch(line.connection())).await).await
     }
 
     /// Gives an open room something else to play, when that is committed; `None` if the room is gone. Its revision is above
@@ -185,9 +203,19 @@ impl Rooms {
 
     /// Deletes the rooms that were closed before that moment; answers how many.
     pub async fn delete_closed_before(&self, ms: i64) -> Result<u64, RoomError> {
-        const DELETE: &str = "DELETE FROM rooms WHERE closed_at_ms < $1";
-        let deleted = self.lines.ask(async |line| line.query(DELETE).bind(ms).execute(line.connection()).await);
-        Ok(deleted.await?.rows_affected())
+        const DELETE: &str =
+            "DELETE FROM rooms WHERE code IN (SELECT code FROM rooms WHERE closed_at_ms < $1 LIMIT $2)";
+        let mut deleted = 0;
+        loop {
+            let batch = self.lines.ask(async |line| {
+                line.query(DELETE).bind(ms).bind(DELETED_AT_ONCE).execute(line.connection()).await
+            });
+            let batch = batch.await?.rows_affected();
+            deleted += batch;
+            if batch < DELETED_AT_ONCE.unsigned_abs() {
+                return Ok(deleted);
+            }
+        }
     }
 
     /// Ends every connection; with SQLite this also folds the write-ahead log into the file.
@@ -240,14 +268,21 @@ async fn find(line: &mut Line, code: RoomCode) -> Result<Option<Row>, sqlx::Erro
     query.fetch_optional(line.connection()).await?.as_ref().map(Row::from_row).transpose()
 }
 
-fn rows(found: &[AnyRow]) -> Result<Vec<Row>, sqlx::Error> {
-    found.iter().map(Row::from_row).collect()
-}
-
 /// The rooms of these rows. One that cannot be read is no reason to do without the others.
-fn readable(rows: Vec<Row>) -> Vec<Room> {
-    let rooms = rows.into_iter().map(Room::try_from);
-    rooms.filter_map(|room| room.inspect_err(|error| warn!(%error, "a stored room is left out")).ok()).collect()
+async fn readable(mut rows: BoxStream<'_, Result<AnyRow, sqlx::Error>>) -> Result<Vec<Room>, sqlx::Error> {
+    let mut rooms = Vec::new();
+    while let Some(row) = rows.next().await {
+        let code = row.as_ref().ok().and_then(|row| row.try_get::<String, _>("code").ok()).unwrap_or_default();
+        match row.and_then(|row| Row::from_row(&row)).map_err(RoomError::from).and_then(Room::try_from) {
+            Ok(room) => rooms.push(room),
+            Err(error @ (RoomError::Unreadable(_) | RoomError::Database(Decode(_) | ColumnDecode { .. }))) => {
+                warn!(room = %telemetry::alias(&code), %error, "a stored room cannot be read, and is left out");
+            }
+            Err(RoomError::Database(error)) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(rooms)
 }
 
 #[cfg(test)]
@@ -335,6 +370,35 @@ mod tests {
     async fn sqlite_keeps_the_contract() {
         let folder = tempfile::tempdir().expect("a folder");
         contract(&format!("sqlite://{}/rooms.db", folder.path().display())).await;
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_is_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}/rooms.db", folder.path().display());
+        let rooms = open(&url).await.expect("open");
+        let mut codes = Vec::new();
+        for n in 0..8 {
+            let new = NewRoom { title: None, visibility: Visibility::Public, source: episode(n) };
+            codes.push(stored(rooms.create(new, NOW).await.expect("created").0).await.code);
+        }
+        for (code, damage) in codes.iter().zip([
+            "revision = 'seven'",
+            "created_at_ms = 'yesterday'",
+            "title = CAST(x'ff' AS TEXT)",
+            "host_key_sha256 = x'ff'",
+            "visibility = 'secret'",
+            "playback_season = 1.5",
+            "code = '??????'",
+        ]) {
+            let sql = format!("PRAGMA ignore_check_constraints = ON; UPDATE rooms SET {damage} WHERE code = '{code}'");
+            let mut line = rooms.lines.take().await.expect("a line");
+            line.run(&sql).await.expect(damage);
+        }
+        let readable = |rooms: Vec<Room>| rooms.into_iter().map(|room| room.code).collect::<Vec<_>>();
+        assert_eq!(readable(rooms.all_open().await.expect("read")), codes[7..]);
+        assert_eq!(readable(rooms.find_all(&codes).await.expect("read")), codes[7..]);
+        assert!(rooms.find(codes[0]).await.is_err(), "it is there, and nobody knows what it is");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     io::IsTerminal,
     sync::{
         LazyLock, OnceLock,
@@ -30,7 +30,6 @@ use tracing_subscriber::{
 
 use crate::{
     config::{self, LogFormat},
-    rooms::RoomCode,
 };
 
 /// Lines that wait to be written. A reader that takes none holds nobody up: what comes beyond these is dropped and counted.
@@ -76,9 +75,10 @@ fn is_file<T>(_: &T) -> bool {
 }
 
 /// A room in the log: the same as long as the process runs, and no way to get in. Who reads a log is not invited.
-pub fn alias(code: RoomCode) -> impl fmt::Display {
+pub fn alias(code: impl Hash) -> impl fmt::Display {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    fmt::from_fn(move |f| write!(f, "{:016x}", KEY.hash_one(code)))
+    let alias = KEY.hash_one(code);
+    fmt::from_fn(move |f| write!(f, "{alias:016x}"))
 }
 
 /// Every number this node counts.

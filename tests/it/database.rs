@@ -162,7 +162,8 @@ async fn migrate_says_what_it_did() {
     for url in [&postgres.url(), "sqlite://data/streamit.db"] {
         let app = App::prepare(&at(url));
         let (code, text) = run(&app, &["migrate", "--config", "config/streamit.toml"]);
-        assert_eq!((code, text), (Some(0), format!("applied 0001 rooms\nthe schema of {url} is current\n")));
+        let applied = "applied 0001 rooms\napplied 0002 compatible closed rooms are found\n";
+        assert_eq!((code, text), (Some(0), format!("{applied}the schema of {url} is current\n")));
         let (code, text) = run(&app, &["migrate"]);
         assert_eq!((code, text), (Some(0), format!("the schema of {url} is current\n")));
     }
@@ -232,8 +233,11 @@ async fn a_full_disk_is_said_and_nothing_is_lost_by_it() {
     assert!(said["causes"]["database"].as_str().is_some_and(|cause| cause.contains("disk")), "{said}");
     let refused = app.post("/api/v1/rooms", json!({ "source": clock() })).await;
     assert_eq!((refused.status.as_u16(), refused.problem()), (503, "unavailable"));
+    let refused = app.put_source(&room, episode()).await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (503, "unavailable"));
     ann.seek(5_000).await;
-    ben.sees_position(5_000).await;
+    let seen = ben.sees_position(5_000).await;
+    assert_eq!(seen["room"]["source"]["provider"], "mp4", "what was refused nobody sees");
     assert_eq!(ready(&app).await.0, 503, "and it is not forgotten");
 
     app.limit_files(None);
@@ -314,4 +318,25 @@ async fn a_backup_of_a_busy_host_is_whole() {
 
 async fn sqlite(file: &Path) -> SqliteConnection {
     SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_database_that_takes_nothing_is_said_at_the_start() {
+    let mut app = App::start().await;
+    app.room().await;
+    app.kill();
+    app.write_config(&at("sqlite://data/streamit.db?mode=ro"));
+    let (code, text) = run(&app, &["serve"]);
+    assert_eq!(code, Some(1), "{text}");
+    for words in ["data/streamit.db", "stores no rooms; is it read-only, or its disk full?"] {
+        assert!(text.contains(words), "{text}");
+    }
+    let postgres = Postgres::start();
+    let mut node = App::with(&at(&postgres.url())).await;
+    node.kill();
+    postgres.ask("ALTER SYSTEM SET default_transaction_read_only = on");
+    postgres.ask("SELECT pg_reload_conf()");
+    let (code, text) = run(&node, &["serve"]);
+    assert!(code == Some(1) && text.contains("stores no rooms; is it read-only"), "{text}");
+    assert!(text.contains("read-only transaction"), "{text}");
 }

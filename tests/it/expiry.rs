@@ -11,7 +11,7 @@ use streamit_test_servers::{Postgres, Proxy, Redis};
 use tokio::time::sleep;
 
 use crate::{
-    harness::{App, Member, Room, clock, episode, until},
+    harness::{Answer, App, Member, Room, clock, episode, until},
     nodes::{Nodes, config, insist, ready},
 };
 
@@ -170,6 +170,82 @@ async fn what_a_frozen_redis_refused_is_not_carried_out_when_it_thaws() {
     // And what is asked for now is done.
     assert_eq!(node.put_source(&room, episode()).await.status.as_u16(), 200);
     ben.sees(|s| s["room"]["source"]["provider"] == "vidking").await;
+}
+
+/// Once the database has a change it is made, whatever becomes of the live store; until then nobody has seen it.
+#[tokio::test]
+async fn what_is_stored_is_done_however_late_redis_hears_of_it() {
+    let shared = Nodes::with(2, 300, "").await;
+    let [a, b] = shared.nodes.as_slice() else { unreachable!() };
+    let room = a.room().await;
+    let mut ben = b.viewer(&room).await;
+    take_long_to_commit(&shared.postgres);
+    let freeze = async {
+        until(async || is_committing(&shared.postgres)).await;
+        shared.redis.freeze();
+    };
+    let (changed, ()) = tokio::join!(a.put_source(&room, episode()), freeze);
+    assert_eq!(changed.status.as_u16(), 200, "{}", changed.body);
+    assert_eq!(changed.body["source"]["provider"], "vidking");
+    shared.redis.thaw();
+    ben.sees(|s| s["room"]["source"]["provider"] == "vidking").await;
+
+    until(async || ready(a).await["live"] == "ok").await;
+    let freeze = async {
+        until(async || is_committing(&shared.postgres)).await;
+        shared.redis.freeze();
+    };
+    let (created, ()) = tokio::join!(a.post("/api/v1/rooms", json!({ "source": clock() })), freeze);
+    assert_eq!(created.status.as_u16(), 201, "{}", created.body);
+    shared.redis.thaw();
+    until(async || ready(b).await["live"] == "ok").await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let room = Room { code: text(&created.body["room"]["code"]), key: text(&created.body["host_key"]) };
+    let mut ann = b.host(&room).await;
+    ann.sees(|s| s["presence"]["host"] == "connected").await;
+}
+
+#[tokio::test]
+async fn what_nobody_can_know_is_said_in_words() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let line = Proxy::to(&[&format!("127.0.0.1:{}", postgres.port())]);
+    let through = format!("postgres://streamit@{}/postgres", line.address());
+    let node = App::with(&config(&redis.url(), &through, 300, "")).await;
+    let (room, _ann, mut ben) = node.room_of_two().await;
+    take_long_to_commit(&postgres);
+    let lose = async {
+        until(async || is_committing(&postgres)).await;
+        line.silence(true);
+    };
+    let (unknown, ()) = tokio::join!(node.put_source(&room, episode()), lose);
+    assert_eq!((unknown.status.as_u16(), unknown.problem()), (503, "unavailable"));
+    let words = |answer: &Answer| answer.body["detail"].as_str().unwrap().to_owned();
+    assert!(words(&unknown).contains("this may have been done all the same"), "{}", unknown.body);
+    line.forget();
+    line.silence(false);
+    // It was; and nobody is surprised by it hours later.
+    ben.sees(|s| s["room"]["source"]["provider"] == "vidking").await;
+
+    // What is refused before anybody decided is not done, and nobody says that it may be.
+    line.silence(true);
+    let refused = node.put_source(&room, clock()).await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (503, "unavailable"));
+    assert!(words(&refused).contains("try again") && !words(&refused).contains("may have"), "{}", refused.body);
+    line.forget();
+    line.silence(false);
+}
+
+fn take_long_to_commit(postgres: &Postgres) {
+    postgres.ask(
+        "CREATE FUNCTION rest() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END';
+         CREATE CONSTRAINT TRIGGER rests AFTER INSERT OR UPDATE ON rooms DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION rest()",
+    );
+}
+
+fn is_committing(postgres: &Postgres) -> bool {
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND wait_event = 'PgSleep'";
+    postgres.ask(count).trim() != "0"
 }
 
 #[tokio::test]

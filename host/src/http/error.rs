@@ -10,7 +10,7 @@ use serde::Serialize;
 use streamit_plugin_api::Rejection;
 use tracing::{error, warn};
 
-use crate::{live::LiveError, lobby::LobbyError, providers::ProviderError};
+use crate::{live::LiveError, lobby::LobbyError, providers::ProviderError, rooms::RoomError};
 
 /// Every `code` there is. Clients may rely on them; the sentences beside them may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -158,7 +158,11 @@ impl From<LobbyError> for Error {
             LobbyError::NotFound => Error::new(ErrorCode::RoomNotFound, "no open room has this code"),
             LobbyError::Room(cause) => {
                 error!(error = %cause, source = ?std::error::Error::source(&cause), "rooms cannot be read or written");
-                Error::new(ErrorCode::Unavailable, "rooms cannot be read or written right now; try again")
+                let words = match cause {
+                    RoomError::Unanswered => "the database did not answer in time; this may have been done all the same",
+                    _ => "rooms cannot be read or written right now; try again",
+                };
+                Error::new(ErrorCode::Unavailable, words)
             }
             LobbyError::Live(LiveError::UnknownRoom | LiveError::Closed) => {
                 Error::new(ErrorCode::RoomNotFound, "the room has just been closed")

@@ -230,6 +230,15 @@ impl Redis {
         Ok(reply)
     }
 
+    /// Whether Redis would take a change of a room. Nothing was asked for that could be carried out later.
+    pub(super) async fn takes(&self, code: RoomCode) -> Result<(), LiveError> {
+        match self.tell(code, None, "").await {
+            Ok(reply) if reply.0 == CLOSED => Err(LiveError::Closed),
+            Err(LiveError::Unanswered) => Err(LiveError::Unavailable("no answer in time".into())),
+            told => told.map(drop),
+        }
+    }
+
     pub(super) async fn read(&self, code: RoomCode) -> Result<Frame, LiveError> {
         let reply = self.run(&self.call(&self.scripts.read, code)).await?;
         if reply.0 < 0 { Err(refusal(reply.0)) } else { frame(reply.2) }

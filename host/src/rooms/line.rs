@@ -147,7 +147,7 @@ impl Lines {
         let asked_at = Instant::now();
         tokio::time::timeout(QUERY_DEADLINE, answer).await.unwrap_or_else(|_| {
             self.silence.noticed(asked_at);
-            Err(RoomError::Unanswered)
+            Err(RoomError::Silent)
         })
     }
 
@@ -179,7 +179,8 @@ impl Line {
 
     pub(super) async fn commit(mut self) -> Result<(), RoomError> {
         let lines = self.lines.clone();
-        lines.in_time(async { Ok(self.run("COMMIT").await?) }).await?;
+        let committed = lines.in_time(async { Ok(self.run("COMMIT").await?) }).await;
+        committed.map_err(|error| if is_refusal(&error) { error } else { RoomError::Unanswered })?;
         self.give_back();
         Ok(())
     }
@@ -194,6 +195,14 @@ impl Drop for Line {
         // The pool would wait for what is still to come on it.
         drop(self.connection.take().map(PoolConnection::detach));
     }
+}
+
+/// Whether the database itself has said that it did not do it. Whatever else is heard after a COMMIT says nothing: also a
+/// server that ends, or a pooler that has lost one.
+fn is_refusal(error: &RoomError) -> bool {
+    const LOST: [&str; 2] = ["08", "57P"];
+    let RoomError::Database(sqlx::Error::Database(error)) = error else { return false };
+    !error.code().is_some_and(|code| LOST.iter().any(|class| code.starts_with(class)))
 }
 
 async fn run(connection: &mut AnyConnection, sql: &str) -> Result<(), sqlx::Error> {

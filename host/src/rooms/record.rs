@@ -240,7 +240,7 @@ impl TryFrom<Row> for Room {
     type Error = RoomError;
 
     fn try_from(row: Row) -> Result<Room, RoomError> {
-        let unreadable = |what| RoomError::Unreadable(row.code.clone(), what);
+        let unreadable = RoomError::Unreadable;
         let number = |value: Option<i64>| value.map(u32::try_from).transpose();
         Ok(Room {
             code: row.code.parse().map_err(|_| unreadable("code"))?,
