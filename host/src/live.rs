@@ -47,12 +47,6 @@ pub fn system_clock() -> Clock {
     Arc::new(move || i64::try_from((since_epoch + start.elapsed()).as_millis()).unwrap_or(i64::MAX))
 }
 
-/// This machine's clock, whatever is done to it: what nodes that share no other clock agree on.
-fn wall_clock() -> Clock {
-    let since_epoch = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Arc::new(move || i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX))
-}
-
 /// A handle on the live rooms of this node.
 #[derive(Clone)]
 pub struct Live(Arc<Node>);

@@ -7,7 +7,7 @@ use std::{
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use streamit_test_servers::{Postgres, Proxy, Redis};
+use streamit_test_servers::{Clock, Cluster, Postgres, Proxy, Redis};
 use tokio::time::sleep;
 
 use crate::{
@@ -159,6 +159,14 @@ async fn what_a_frozen_redis_refused_is_not_carried_out_when_it_thaws() {
     }
     ann.seek(60_000).await;
     ann.hears_error("live_unavailable").await;
+    shared.redis.thaw();
+    until(|| async { ready(node).await["live"] == "ok" }).await;
+    // An end is refused like anything else: what cannot be known is said, and what is late is not done.
+    shared.redis.freeze();
+    let closed = node.request(Method::DELETE, &path(&room.code), Some(&room.key), None).await;
+    assert_eq!((closed.status.as_u16(), closed.problem()), (503, "unavailable"));
+    assert!(closed.body["detail"].as_str().unwrap().contains("may have been done all the same"), "{}", closed.body);
+    sleep(Duration::from_millis(100)).await;
     shared.redis.thaw();
     until(|| async { ready(node).await["live"] == "ok" }).await;
     let mut ben = shared.nodes[1].viewer(&room).await;
@@ -333,7 +341,7 @@ fn path(code: &str) -> String {
 /// Whoever sets the clock of Redis's machine locks nobody out, closes nobody's room, and moves nobody who rests.
 #[tokio::test]
 async fn a_redis_whose_clock_is_set_loses_no_room_and_no_order() {
-    let (redis, postgres) = (Redis::with_a_clock(), Postgres::start());
+    let (redis, postgres) = (Redis::with_a_clock(&[]), Postgres::start());
     let config = config(&redis.url(), &postgres.url(), 60, "");
     let [a, b] = [App::with(&config).await, App::with(&config).await];
     let room = a.room().await;
@@ -387,6 +395,59 @@ async fn a_redis_whose_clock_is_set_loses_no_room_and_no_order() {
             last = (now.max(last.0), Instant::now());
         }
     }
+}
+
+/// In a cluster neither a node's clock nor that of one of its servers locks anybody out, closes a room or moves a film.
+#[tokio::test]
+async fn in_a_cluster_one_clock_that_is_wrong_is_nobodys_trouble() {
+    let cluster = tokio::task::spawn_blocking(Cluster::with_clocks).await.unwrap();
+    let (postgres, clock) = (Postgres::start(), Clock::new());
+    let urls = format!("[\"{}\"]", cluster.urls().join("\", \""));
+    let config = config("", &postgres.url(), 30, "").replace("url = \"\"", &format!("url = {urls}"));
+    let mut a = App::prepare(&config);
+    clock.environment().iter().for_each(|(name, value)| a.set_env(name, value));
+    a.launch().await;
+    let b = App::with(&config).await;
+    let room = a.room().await;
+    let mut ann = a.host(&room).await;
+    let mut ben = b.viewer(&room).await;
+    insist(&mut ann, &mut ben, 100_000).await;
+    ann.play().await;
+    ben.sees(|s| s["playback"]["is_playing"] == true && s["presence"]["viewers"] == 2).await;
+    let mut last = (position(&mut ben).await, Instant::now());
+    let mut goes_on = async |ann: &mut Member, ben: &mut Member, what: &str| {
+        for order in [json!({ "type": "PAUSE" }), json!({ "type": "PLAY" })] {
+            ann.send(order).await;
+            let (_, heard) = ann.ping().await;
+            assert!(!heard.iter().any(|message| message["type"] == "ERROR"), "{what}: {heard:?}");
+        }
+        for member in [ann, ben] {
+            let now = position(member).await;
+            let passed = i64::try_from(last.1.elapsed().as_millis()).unwrap();
+            assert!((last.0 - 1_000..last.0 + passed + 1_000).contains(&now), "{what}: {now} after {last:?}, {passed} ms");
+            last = (now.max(last.0), Instant::now());
+        }
+    };
+    for ahead_secs in [60, -60] {
+        // A room without its host, whose time is not over yet; its owner and somebody else look for it each second.
+        let left = b.room().await;
+        clock.set(ahead_secs);
+        goes_on(&mut ann, &mut ben, "a node's clock was set").await;
+        let calls = || async { a.metric("streamit_redis_round_trip_seconds_count").await };
+        let enough = calls().await + 4;
+        until(|| async { calls().await > enough }).await;
+        for room in [&room, &left] {
+            assert_eq!(b.view(room).await["code"], room.code, "a node's clock was set");
+        }
+        goes_on(&mut ann, &mut ben, "a node's clock was set").await;
+    }
+    clock.set(0);
+    let master = cluster.owner(&format!("streamit:{{{}}}:state", room.code));
+    for ahead_secs in [2, 3600, 0, -60] {
+        cluster.node(master).set_clock(ahead_secs);
+        goes_on(&mut ann, &mut ben, "a server's clock was set").await;
+    }
+    assert_eq!(ann.sync().await["presence"], json!({ "viewers": 2, "host": "connected", "host_away_until_ms": null }));
 }
 
 /// Where a room's film is now, as that member learns it.

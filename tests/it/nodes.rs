@@ -642,6 +642,68 @@ async fn a_hung_master_of_a_cluster_is_the_trouble_of_its_own_rooms() {
     insist(&mut hung_ann, &mut hung_ben, 100_000).await;
 }
 
+/// The sets in which rooms are found, and whatever a start tries out, are on a master that answers nothing.
+#[tokio::test]
+async fn a_hung_master_fails_no_room_that_is_elsewhere_and_no_start() {
+    let cluster = tokio::task::spawn_blocking(streamit_test_servers::Cluster::start).await.unwrap();
+    let postgres = Postgres::start();
+    let urls = format!("[\"{}\"]", cluster.urls().join("\", \""));
+    let config = config("", &postgres.url(), 300, "").replace("url = \"\"", &format!("url = {urls}"));
+    let [a, b] = [App::with(&config).await, App::with(&config).await];
+    let hung = cluster.owner("streamit:{probe}:state");
+    let sets: Vec<_> = (0..8).map(|n| format!("streamit:due:{n}")).filter(|key| cluster.owner(key) == hung).collect();
+    let is_found_there = |code: &str| {
+        sets.contains(&due_key(code)) && cluster.owner(&format!("streamit:{{{code}}}:state")) != hung
+    };
+    let room = loop {
+        let room = a.room_with(json!({ "visibility": "public", "source": clock() })).await;
+        if is_found_there(&room.code) {
+            break room;
+        }
+    };
+    let mut ann = a.host(&room).await;
+    ann.sees(|s| s["presence"]["viewers"] == 1).await;
+    cluster.freeze(hung);
+
+    let mut ben = b.viewer(&room).await;
+    ann.sees(|s| s["presence"]["viewers"] == 2).await;
+    let changed = b.put_source(&room, episode()).await;
+    assert_eq!(changed.status.as_u16(), 200, "{}", changed.body);
+    ann.sees(|s| s["room"]["source"]["provider"] == "vidking").await;
+    // Those that would be on that master are refused; not those that are only found there.
+    let mut created = None;
+    for _ in 0..40 {
+        let answer = b.post("/api/v1/rooms", json!({ "source": clock() })).await;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (code, key) = (text(&answer.body["room"]["code"]), text(&answer.body["host_key"]));
+        if answer.status.as_u16() == 201 && sets.contains(&due_key(&code)) {
+            created = Some(Room { code, key });
+            break;
+        }
+    }
+    let created = created.expect("a room that is found there");
+    let _cem = b.host(&created).await;
+
+    let c = App::with(&config).await;
+    assert!(c.log().contains("a server of the cluster is away"), "{}", c.log());
+    assert_eq!(ready(&c).await["live"], "ok");
+    let _dan = c.viewer(&room).await;
+    ben.sees(|s| s["presence"]["viewers"] == 3).await;
+    insist(&mut ann, &mut ben, 5_000).await;
+
+    cluster.thaw();
+    let key = due_key(&created.code);
+    let is_found = || cluster.node(cluster.owner(&key)).ask(&format!("ZSCORE {key} {}", created.code));
+    until(|| async { is_found().is_some_and(|score| score.starts_with(['$', ','])  && !score.starts_with("$-1")) }).await;
+}
+
+/// The set in which a room is found that somebody has to look at.
+fn due_key(code: &str) -> String {
+    const ALPHABET: &str = "23456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let digit = |letter| ALPHABET.find(letter).unwrap();
+    format!("streamit:due:{}", code.chars().fold(0, |number, letter| number * 30 + digit(letter)) % 8)
+}
+
 /// Gives an order until it is taken, and waits until the other sees it: a refused one is never carried out later.
 pub(crate) async fn insist(ann: &mut Member, ben: &mut Member, position_ms: i64) {
     loop {

@@ -13,8 +13,9 @@ mod server;
 mod view;
 
 use std::{
+    collections::HashSet,
     fmt::Display,
-    sync::Arc,
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -26,11 +27,12 @@ use tracing::debug;
 
 use self::{
     clock::StoreClock,
+    index::DUE_SHARDS,
     link::{Event, Link},
     script::{Call, Script, Scripts},
     server::DEADLINE,
 };
-use super::{Applied, Clock, Counts, Expiry, Frame, LiveError, wall_clock};
+use super::{Applied, Clock, Counts, Expiry, Frame, LiveError};
 use crate::{
     config,
     playback::{Command, Hold, Order},
@@ -56,9 +58,13 @@ pub(super) struct Redis {
     scripts: Scripts,
     store_clock: StoreClock,
     metrics: Arc<Metrics>,
-    /// In place of Redis's clock: in a cluster, where each server has its own, and in tests.
+    /// In place of any other, in tests.
     clock: Option<Clock>,
     is_cluster: bool,
+    /// How far the sets of due rooms were looked through.
+    looked_through: [AtomicUsize; DUE_SHARDS],
+    /// Rooms that the sets do not find as they should, because a server that has one did not answer.
+    unindexed: Mutex<HashSet<RoomCode>>,
 }
 
 /// What a script answers: status, clock, frame, away_until, viewers, nodes reaped, when the first lease ends.
@@ -91,7 +97,7 @@ impl Redis {
         hear: impl Fn(News) + Send + Sync + 'static,
     ) -> anyhow::Result<Redis> {
         use anyhow::Context;
-        let scripts = Scripts::new();
+        let scripts = Scripts::new(host_grace);
         let news = news(&config.prefix, hear);
         let link = Link::connect(&config.url, &config.prefix, scripts.loading(), Arc::new(news), metrics.clone());
         let link = link.await.map_err(|error| {
@@ -121,17 +127,30 @@ impl Redis {
             scripts,
             store_clock: StoreClock::default(),
             metrics,
-            // Else each room would go by another clock, and nobody knows which a PONG tells.
-            clock: clock.or_else(|| config.url.is_cluster().then(wall_clock)),
+            clock,
             is_cluster: config.url.is_cluster(),
+            looked_through: Default::default(),
+            unindexed: Mutex::default(),
         };
-        // For its clock.
-        redis.run(&redis.call(&redis.scripts.read, "probe")).await.context("Redis does not run scripts")?;
+        if !redis.is_cluster {
+            // For its clock.
+            redis.run(&redis.call(&redis.scripts.read, "probe")).await.context("Redis does not run scripts")?;
+        }
         Ok(redis)
     }
 
     pub(super) fn now_ms(&self) -> i64 {
-        self.clock.as_ref().map_or_else(|| self.store_clock.now_ms(), |clock| clock())
+        self.told_ms().unwrap_or_else(|| self.store_clock.now_ms())
+    }
+
+    /// The time that scripts are told, where they do not go by their server's: in a cluster each room would go by another, and
+    /// nobody would know which a PONG tells.
+    fn told_ms(&self) -> Option<i64> {
+        match &self.clock {
+            Some(clock) => Some(clock()),
+            None if self.is_cluster => Some(self.link.now_ms().unwrap_or_else(|| self.store_clock.now_ms())),
+            None => None,
+        }
     }
 
     /// Whether commands can be given at this moment.
@@ -159,7 +178,7 @@ impl Redis {
         if reply.0 < 0 {
             return Err(refusal(reply.0));
         }
-        self.index(room, &reply).await?;
+        self.index(room, &reply).await;
         frame(reply.2)
     }
 
@@ -207,8 +226,9 @@ impl Redis {
     pub(super) async fn presence(&self, room: &Room, counts: Counts) -> Result<Frame, LiveError> {
         let reply = self.tell(room.code, Some(counts), "").await?;
         match reply.0 {
-            // Where nothing changed, the sets that find the room say so already.
-            CHANGED => self.index(room, &reply).await?,
+            CHANGED => self.index(room, &reply).await,
+            // The sets that find the room say so already, or should.
+            UNCHANGED if self.is_index_due(room.code) => self.index(room, &reply).await,
             UNCHANGED | CLOSED => {}
             status => return Err(refusal(status)),
         }
@@ -246,9 +266,13 @@ impl Redis {
 
     /// Closes a room for good; answers its last frame.
     pub(super) async fn close(&self, code: RoomCode, text: &Utf8Bytes) -> Result<Frame, LiveError> {
-        let mut call = self.call(&self.scripts.close, code);
-        call.arg(text.as_str());
-        frame(self.run(&call).await?.2)
+        let reply = self.run_in_time(code, |expires| {
+            let mut call = self.call(&self.scripts.close, code);
+            call.arg(text.as_str()).arg(expires);
+            call
+        });
+        let reply = reply.await?;
+        if reply.0 == LATE { Err(refusal(LATE)) } else { frame(reply.2) }
     }
 
     /// Listens to a room from now on; confirmed when this returns.
@@ -259,6 +283,7 @@ impl Redis {
 
     /// Listens to a room no longer.
     pub(super) fn unsubscribe(&self, code: RoomCode) {
+        self.unindexed().remove(&code);
         self.link.unsubscribe(&self.channel(code));
     }
 
@@ -276,14 +301,12 @@ impl Redis {
         text: &Utf8Bytes,
     ) -> Result<Expiry, LiveError> {
         let reply = self.tell(code, here, text).await?;
-        if reply.0 == UNKNOWN {
-            // Nobody has come to a room that is stored: it has no live half that could say more.
-            return if here.is_some() { Ok(Expiry::Later) } else { self.close(code, text).await.map(Expiry::Closed) };
+        match reply.0 {
+            CLOSED => return frame(reply.2).map(Expiry::Closed),
+            // They are about to bring it back.
+            UNKNOWN if here.is_some() => {}
+            _ => self.look_again(code, &reply).await?,
         }
-        if reply.0 == CLOSED {
-            return frame(reply.2).map(Expiry::Closed);
-        }
-        self.look_again(code, &reply).await?;
         Ok(Expiry::Later)
     }
 
@@ -291,14 +314,15 @@ impl Redis {
     fn call<'s>(&self, script: &'s Script, code: impl Display) -> Call<'s> {
         let key = |part| self.key(&code, part);
         let (state, mut command) = (key("state"), redis::cmd("EVALSHA"));
-        let is_own_clock = self.clock.is_none();
+        let told_ms = self.told_ms();
+        let is_own_clock = told_ms.is_none();
         command.arg(&script.digest).arg(if is_own_clock { 5 } else { 4 });
         command.arg(&state).arg(key("nodes")).arg(key("counts")).arg(key("feed"));
         if is_own_clock {
             command.arg(format!("{}:clock", self.prefix));
         }
         let mut call = Call { script, key: state, command };
-        call.optional(self.clock.as_ref().map_or_else(|| self.store_clock.at_least_ms(), |clock| Some(clock())));
+        call.optional(told_ms.or_else(|| self.store_clock.at_least_ms()));
         call
     }
 
@@ -306,17 +330,23 @@ impl Redis {
     async fn run_in_time<'s>(&'s self, code: RoomCode, call: impl Fn(&str) -> Call<'s>) -> Result<Reply, LiveError> {
         let run = async || self.run(&call(&self.expires(code))).await;
         let reply = run().await?;
+        if reply.0 != LATE {
+            return Ok(reply);
+        }
         // An answer that came in time says that nothing was late: the clock has been set since it was last heard.
-        if reply.0 == LATE { run().await } else { Ok(reply) }
+        if self.is_cluster {
+            self.link.hear_clock(self.state_key(code).as_bytes()).await;
+        }
+        run().await
     }
 
     /// When whoever gives an order now has been told that it failed: by Redis's clock, or `@` that of the room's own server.
     fn expires(&self, code: RoomCode) -> String {
         let own = |clock_ms: i64| (clock_ms + millis(ORDER_EXPIRES)).to_string();
         match (&self.clock, self.is_cluster) {
-            (None, _) => own(self.store_clock.at_least_ms().unwrap_or_else(|| self.now_ms())),
+            (None, false) => own(self.store_clock.at_least_ms().unwrap_or_else(|| self.now_ms())),
             (Some(clock), false) => own(clock()),
-            (Some(_), true) => {
+            (_, true) => {
                 let clock_ms = self.link.clock_at_least_ms(self.state_key(code).as_bytes());
                 clock_ms.map_or_else(String::new, |clock_ms| format!("@{}", own(clock_ms)))
             }

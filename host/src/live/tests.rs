@@ -510,9 +510,10 @@ async fn a_host_who_is_back_before_the_decision_keeps_the_room(bench: Bench) {
 async fn a_room_nobody_came_to_expires_like_any_other(bench: Bench) {
     bench.live.remember(vec![record("K7QM2X", 1)]).await.expect("remembered");
     let code = "K7QM2X".parse().expect("a code");
+    assert_eq!(bench.live.expire(code).await, Ok(false), "somebody looks as soon as it is remembered");
     bench.pass(200_000);
     bench.live.remember(vec![record("K7QM2X", 1)]).await.expect("remembered again");
-    assert_eq!(bench.live.due().await, Ok(vec![]));
+    assert_eq!(bench.live.expire(code).await, Ok(false));
     bench.pass(100_000);
     assert_eq!(bench.live.due().await, Ok(vec![code]));
     assert_eq!(bench.live.expire(code).await, Ok(true));
@@ -566,6 +567,113 @@ async fn the_public_list_has_rooms_with_a_host_most_viewers_first(bench: Bench) 
     bench.live.forget("BBBBBB".parse().expect("a code")).await.expect("forgotten");
     let all = bench.live.list(None, 9).await.expect("list");
     assert_eq!(names(&all), ["AAAAAA 10", "CCCCCC 2", "EEEEEE 2"]);
+}
+
+/// Another node on the same Redis.
+async fn neighbour(bench: &Bench) -> Live {
+    let config = config_of(bench.server.as_ref().expect("a server"));
+    let live = Live::in_redis(&config, GRACE, 100, Some(reading(&bench.clock)), Arc::default()).await;
+    live.expect("connected")
+}
+
+/// A server of a cluster may lose its rooms while the sets in which they are found are on others.
+#[tokio::test]
+async fn a_room_that_redis_has_lost_is_given_its_grace_anew() {
+    let bench = Bench::in_redis().await;
+    let (room, other) = (bench.room("K7QM2X").await, neighbour(&bench).await);
+    let code = room.code();
+    bench.order(&room, seek(60_000)).await;
+    bench.pass(300_000);
+    let lose = || bench.server.as_ref().expect("a server").ask("DEL streamit:{K7QM2X}:state");
+    lose();
+    assert_eq!(other.due().await, Ok(vec![code]));
+    assert_eq!(other.expire(code).await, Ok(false), "its own node may bring it back");
+    assert_eq!(other.due().await, Ok(vec![]));
+    bench.room("K7QM2X").await;
+    assert_eq!(bench.playback(&room).await.position_ms, 60_000);
+    // And again, and nobody does.
+    lose();
+    bench.pass(300_000);
+    assert_eq!(other.expire(code).await, Ok(false));
+    bench.pass(299_999);
+    assert_eq!(other.expire(code).await, Ok(false));
+    bench.pass(1);
+    assert_eq!(other.due().await, Ok(vec![code]));
+    assert_eq!(other.expire(code).await, Ok(true));
+    assert_eq!(other.read(code).await.err(), Some(LiveError::Closed));
+}
+
+#[tokio::test]
+async fn rooms_that_cannot_be_looked_at_are_in_nobodys_way() {
+    let bench = Bench::in_redis().await;
+    let letters = ["2", "3", "4", "5", "6", "7", "8", "9", "A", "B", "C", "D", "E", "F", "G", "H", "J", "K", "M", "N"];
+    let endings = letters.iter().flat_map(|one| letters.iter().map(move |two| format!("{one}{two}")));
+    let codes = endings.flat_map(|ending| ["AAAA", "BBBB", "CCCC"].map(|start| format!("{start}{ending}")));
+    // All in one set.
+    let shard = |code: &str| code.parse::<RoomCode>().expect("a code").number() % 8;
+    let mut codes = codes.into_iter().filter(|code| shard(code) == 0).collect::<Vec<_>>();
+    let healthy = codes.pop().expect("a code");
+    bench.room(&healthy).await;
+    let ask = |command: &str| bench.server.as_ref().expect("a server").ask(command).expect("answered");
+    assert!(codes.len() > 100, "{}", codes.len());
+    for code in codes {
+        ask(&format!("SET streamit:{{{code}}}:state nothing"));
+        ask(&format!("ZADD streamit:due:0 1 {code}"));
+    }
+    bench.pass(300_000);
+    for _ in 0..3 {
+        for code in bench.live.due().await.expect("asked") {
+            let _ = bench.live.expire(code).await;
+        }
+    }
+    let healthy = healthy.parse().expect("a code");
+    assert_eq!(bench.live.read(healthy).await.err(), Some(LiveError::Closed), "its turn has come");
+}
+
+#[tokio::test]
+async fn what_redis_has_of_a_room_outlives_the_rooms_grace() {
+    let bench = Bench::in_redis().await;
+    let (server, week) = (bench.server.as_ref().expect("a server"), Duration::from_secs(7 * 24 * 3600));
+    let live = Live::in_redis(&config_of(server), week, 100, None, Arc::default()).await.expect("connected");
+    let room = live.open(record("K7QM2X", 1)).await.expect("open");
+    let mut host = live.join(&room, Role::Host).expect("joined");
+    sees(&mut host, r#""host":"connected""#).await;
+    for part in ["state", "nodes", "counts"] {
+        let left = server.ask(&format!("PTTL streamit:{{K7QM2X}}:{part}")).expect("answered");
+        let left = left.trim().trim_start_matches(':').parse::<u128>().expect("it goes some day");
+        assert!(left > week.as_millis() * 3 / 2, "{part}: {left} ms");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_room_is_forgotten_wholly_or_looked_at_again() {
+    let bench = Bench::in_redis().await;
+    let code = bench.room("K7QM2X").await.code();
+    bench.pass(300_000);
+    assert_eq!(bench.live.expire(code).await, Ok(true));
+    let ask = |command: &str| bench.server.as_ref().expect("a server").ask(command).expect("answered");
+    // It stops half way.
+    ask("ACL SETUSER default -pexpire");
+    bench.live.forget(code).await.expect_err("it may not");
+    ask("ACL SETUSER default +pexpire");
+    assert_eq!(bench.live.due().await, Ok(vec![code]));
+    assert_eq!(bench.live.expire(code).await, Ok(true));
+    bench.live.forget(code).await.expect("forgotten");
+    assert_eq!(bench.live.due().await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn the_more_there_are_the_rarer_they_are_told_how_many() {
+    let bench = Bench::in_memory();
+    let room = bench.room("K7QM2X").await;
+    for (viewers, pause_ms) in [(1, 500), (2_500, 500), (10_000, 2_000), (100_000, 20_000)] {
+        let presence = Presence { viewers, host: HostState::Connected, host_away_until_ms: None };
+        let version = room.feed.newest().version + 1;
+        let half = crate::protocol::room_json(None, &room.record().source);
+        let text = crate::protocol::state(version, &half, &PlaybackState::start(NOW), &presence);
+        assert!(room.feed.publish(Frame { version, revision: 1, text, is_last: false }));
+        assert_eq!(room.presence_pause(), Duration::from_millis(pause_ms), "{viewers}");
+    }
 }
 
 #[test]

@@ -4,15 +4,28 @@
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
-int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+static long ahead_secs(void) {
   char text[32] = "";
-  int result = syscall(SYS_gettimeofday, now, zone);
+  long ahead = 0;
   int file = open(getenv("CLOCK_FILE"), O_RDONLY);
   if (file >= 0) {
-    if (read(file, text, sizeof text - 1) > 0) now->tv_sec += atol(text);
+    if (read(file, text, sizeof text - 1) > 0) ahead = atol(text);
     close(file);
   }
+  return ahead;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+  int result = syscall(SYS_gettimeofday, now, zone);
+  now->tv_sec += ahead_secs();
+  return result;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+  int result = syscall(SYS_clock_gettime, clock, now);
+  if (clock == CLOCK_REALTIME) now->tv_sec += ahead_secs();
   return result;
 }

@@ -14,13 +14,22 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Cluster {
+        Cluster::of(Redis::with)
+    }
+
+    /// Each server has a wall clock of its own, which can be set.
+    pub fn with_clocks() -> Cluster {
+        Cluster::of(Redis::with_a_clock)
+    }
+
+    fn of(start: impl Fn(&[&str]) -> Redis) -> Cluster {
         let nodes: Vec<Redis> = (0..6)
             .map(|_| {
                 let bus = free_port().to_string();
                 let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
                 // As config/cluster.toml advises: what one master has is no reason to refuse what others have.
                 let partial = ["--cluster-require-full-coverage", "no"];
-                Redis::with(&[&cluster[..], &partial, &["--repl-diskless-sync-delay", "0"]].concat())
+                start(&[&cluster[..], &partial, &["--repl-diskless-sync-delay", "0"]].concat())
             })
             .collect();
         let cluster = Cluster { nodes };
@@ -68,6 +77,23 @@ impl Cluster {
         };
         let owner = self.nodes.iter().find(is_owner).expect("a master owns every slot");
         self.nodes.iter().position(|node| node.port() == owner.port()).expect("one of ours")
+    }
+
+    /// Stops a master where it is, with its replica: nobody takes over.
+    pub fn freeze(&self, master: usize) {
+        self.nodes[self.replica(master)].freeze();
+        self.nodes[master].freeze();
+    }
+
+    /// Lets all go on.
+    pub fn thaw(&self) {
+        self.nodes.iter().for_each(Redis::thaw);
+    }
+
+    fn replica(&self, master: usize) -> usize {
+        let port = format!("master_port:{}\r", self.nodes[master].port());
+        let follows = |node: &Redis| node.ask("INFO replication").is_some_and(|info| info.contains(&port));
+        self.nodes.iter().position(follows).expect("each master has a replica")
     }
 
     /// Moves the slot of a key, with all that is in it, to another master while it is in use.

@@ -1,6 +1,7 @@
 //! The servers that StreamIt's tests start: each on a free port, in a folder of its own, gone when dropped.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
+mod clock;
 mod cluster;
 mod nginx;
 mod pgbouncer;
@@ -16,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use clock::Clock;
 pub use cluster::Cluster;
 pub use nginx::Nginx;
 pub use pgbouncer::PgBouncer;
@@ -29,7 +31,7 @@ pub struct Redis {
     folder: TempDir,
     process: Option<Child>,
     arguments: Vec<String>,
-    has_clock: bool,
+    clock: Option<Clock>,
 }
 
 impl Redis {
@@ -39,21 +41,18 @@ impl Redis {
 
     /// With more of a redis-server's own arguments.
     pub fn with(arguments: &[&str]) -> Redis {
-        Redis::begin(arguments, false)
+        Redis::begin(arguments, None)
     }
 
     /// With a wall clock of its own, which can be set.
-    pub fn with_a_clock() -> Redis {
-        Redis::begin(&[], true)
+    pub fn with_a_clock(arguments: &[&str]) -> Redis {
+        Redis::begin(arguments, Some(Clock::new()))
     }
 
-    fn begin(arguments: &[&str], has_clock: bool) -> Redis {
+    fn begin(arguments: &[&str], clock: Option<Clock>) -> Redis {
         let port = free_port();
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut redis = Redis { port, folder: tempfile::tempdir().unwrap(), process: None, arguments, has_clock };
-        if has_clock {
-            redis.set_clock(0);
-        }
+        let mut redis = Redis { port, folder: tempfile::tempdir().unwrap(), process: None, arguments, clock };
         // Between finding a free port and listening on it somebody else may take it.
         for _ in 0..4 {
             if redis.try_launch() {
@@ -80,21 +79,7 @@ impl Redis {
 
     /// Sets its clock to so many seconds after the machine's.
     pub fn set_clock(&self, ahead_secs: i64) {
-        let staged = self.folder.path().join("clock.new");
-        std::fs::write(&staged, format!("{ahead_secs:+}")).unwrap();
-        std::fs::rename(staged, self.clock_file()).unwrap();
-    }
-
-    fn clock_library(&self) -> std::path::PathBuf {
-        let library = self.folder.path().join("clock.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/clock.c");
-        let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).status();
-        assert!(built.is_ok_and(|status| status.success()), "a C compiler, which Rust needs to link as well");
-        library
-    }
-
-    fn clock_file(&self) -> std::path::PathBuf {
-        self.folder.path().join("clock")
+        self.clock.as_ref().expect("it was started with one").set(ahead_secs);
     }
 
     /// Starts it, empty, at the address it has always had.
@@ -105,8 +90,8 @@ impl Redis {
     /// Whether it answers; if not, it has ended.
     fn try_launch(&mut self) -> bool {
         let mut command = Command::new("redis-server");
-        if self.has_clock {
-            command.env("LD_PRELOAD", self.clock_library()).env("CLOCK_FILE", self.clock_file());
+        if let Some(clock) = &self.clock {
+            command.envs(clock.environment());
         }
         let process = command
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"])

@@ -46,20 +46,27 @@ impl StoreClock {
         self.offset_ms.load(Ordering::Relaxed) + self.elapsed_ms()
     }
 
+    pub(super) fn is_known(&self) -> bool {
+        self.heard_at_ms.load(Ordering::Relaxed) != NEVER
+    }
+
     /// What it shows now at least, unless somebody has set it back; if it was heard lately enough to say so.
     pub(super) fn at_least_ms(&self) -> Option<i64> {
         let is_known = self.is_within(&self.heard_at_ms, KNOWN_FOR_MS);
         is_known.then(|| self.floor_ms.load(Ordering::Relaxed) + self.elapsed_ms())
     }
 
-    /// `clock_ms` was read half a round trip ago.
+    /// `clock_ms` was read at some moment of a round trip that ends now. What is known already stays if it may be true: an
+    /// answer that took long says little.
     pub(super) fn heard(&self, clock_ms: i64, round_trip: Duration) {
-        let half = i64::try_from(round_trip.as_millis() / 2).unwrap_or_default();
+        let round_trip_ms = i64::try_from(round_trip.as_millis()).unwrap_or_default();
         let elapsed_ms = self.elapsed_ms();
-        let offset_ms = clock_ms + half - elapsed_ms;
-        self.floor_ms.store(clock_ms - elapsed_ms, Ordering::Relaxed);
-        let known = self.offset_ms.swap(offset_ms, Ordering::Relaxed);
+        let (least, most) = (clock_ms - elapsed_ms, clock_ms - elapsed_ms + round_trip_ms);
+        self.floor_ms.store(least, Ordering::Relaxed);
         let is_first = self.heard_at_ms.swap(elapsed_ms, Ordering::Relaxed) == NEVER;
+        let known = self.offset_ms.load(Ordering::Relaxed);
+        let offset_ms = if is_first { least.midpoint(most) } else { known.clamp(least, most) };
+        self.offset_ms.store(offset_ms, Ordering::Relaxed);
         if !is_first && offset_ms - known > LEAP_MS {
             self.leapt_at_ms.store(elapsed_ms, Ordering::Relaxed);
         }
@@ -94,6 +101,16 @@ mod tests {
             (1_000_100..1_001_000).contains(&likely) && (1_000_000..=likely - 99).contains(&least),
             "{likely} {least}"
         );
+    }
+
+    #[test]
+    fn what_is_known_stays_as_long_as_it_may_be_true() {
+        let clock = StoreClock::default();
+        clock.heard(1_000_000, Duration::from_millis(2));
+        clock.heard(999_800, Duration::from_millis(400));
+        assert!((1_000_001..1_000_100).contains(&clock.now_ms()), "{}", clock.now_ms());
+        clock.heard(940_000, Duration::from_millis(400));
+        assert!((940_400..940_500).contains(&clock.now_ms()), "it was set back: {}", clock.now_ms());
     }
 
     #[test]

@@ -131,6 +131,22 @@ impl Cluster {
         self.map().owner(slot)?.clock_at_least_ms()
     }
 
+    /// What most of its servers' clocks show: all nodes see the same, whatever their own show, and a server whose clock is
+    /// wrong moves nobody.
+    pub(super) fn now_ms(&self) -> Option<i64> {
+        let map = self.map();
+        let mut clocks: Vec<i64> = map.servers.iter().filter_map(|(_, server)| server.clock_ms()).collect();
+        clocks.sort_unstable();
+        clocks.get(clocks.len().saturating_sub(1) / 2).copied()
+    }
+
+    /// Asks what the clock of whoever has the slot shows.
+    pub(super) async fn hear_clock(&self, slot: u16) {
+        if let Some(server) = self.map().owner(slot) {
+            server.hear_clock().await;
+        }
+    }
+
     pub(super) fn doubt(&self, slot: u16) {
         if let Some(server) = self.map().owner(slot) {
             server.doubt();

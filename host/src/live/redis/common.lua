@@ -1,4 +1,4 @@
--- What every script shares. KEYS are: state, nodes, counts, feed (the shard channel), all of one slot; and, where Redis is
+-- What every script shares, after EXPIRY_MS: how long anything is kept of a room without a sign of life. KEYS are: state, nodes, counts, feed (the shard channel), all of one slot; and, where Redis is
 -- one server and its own TIME counts, by how much that is corrected.
 -- ARGV[1]: with such a correction, what the node expects the clock to show, if it knows; without, the clock itself.
 local STATE, NODES, COUNTS, FEED, CORRECTION = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -8,7 +8,6 @@ local FIELDS = {
 }
 local MAX_POSITION_MS = 604800000
 local LEAD_MS = 150
-local EXPIRY_MS = 86400000
 
 -- More than any answer takes.
 local SET_BACK_MS = 500

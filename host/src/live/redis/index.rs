@@ -1,28 +1,36 @@
 //! The sets in which rooms are found without their codes: those that somebody has to look at, and the public ones. They are
 //! hints: whoever reads one looks at the room itself, and puts right what it says.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{MutexGuard, PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 
 use super::{LEASE, Redis, Reply, millis};
 use crate::{
     live::{Listed, LiveError},
-    rooms::{Room, RoomCode, Visibility},
+    rooms::{Room, RoomCode, Visibility, random_share},
 };
 
 /// A closed room of which the database knows is remembered for so long: longer than any request takes.
 const CLOSED_REMEMBERED: Duration = Duration::from_secs(60);
 
 /// The sets in which due rooms are found are so many, so that they are spread over a cluster's servers.
-const DUE_SHARDS: u32 = 8;
+pub(super) const DUE_SHARDS: usize = 8;
 /// Rooms looked through per sweep and set: the rest has its turn a second later.
 const SWEEP_BATCH: usize = 100;
+
+/// A server may have lost its sets while the rooms are as they were: so many heartbeats say everything again.
+const SAID_AGAIN: f64 = 1.0 / 16.0;
 
 impl Redis {
     /// Remembers open rooms, so that one to which nobody comes back expires like any other.
     pub(in crate::live) async fn remember(&self, codes: &[RoomCode]) -> Result<(), LiveError> {
-        let expires = self.now_ms() + millis(self.host_grace);
+        // One that is missing is looked at now, so that its grace begins.
+        let now = self.now_ms();
         let mut shards: HashMap<String, Vec<RoomCode>> = HashMap::new();
         for code in codes {
             shards.entry(self.due_key(*code)).or_default().push(*code);
@@ -34,7 +42,7 @@ impl Redis {
                 let mut command = redis::cmd("ZADD");
                 command.arg(&key).arg("NX");
                 for code in chunk {
-                    command.arg(expires).arg(code.as_str());
+                    command.arg(now).arg(code.as_str());
                 }
                 taken = taken.and(self.command::<i64>(&key, &command).await.map(drop));
             }
@@ -47,10 +55,15 @@ impl Redis {
         if self.clock.is_none() && self.store_clock.leapt_within(self.host_grace) {
             return Ok(Vec::new());
         }
-        let shards = (0..DUE_SHARDS).map(|shard| async move {
+        let shards = self.looked_through.iter().enumerate().map(|(shard, looked_through)| async move {
             let (key, mut command) = (self.due_set(shard), redis::cmd("ZRANGEBYSCORE"));
-            command.arg(&key).arg("-inf").arg(self.now_ms()).arg("LIMIT").arg(0).arg(SWEEP_BATCH);
-            self.command::<Vec<String>>(&key, &command).await
+            let from = looked_through.load(Ordering::Relaxed);
+            command.arg(&key).arg("-inf").arg(self.now_ms()).arg("LIMIT").arg(from).arg(SWEEP_BATCH);
+            let codes: Vec<String> = self.command(&key, &command).await?;
+            // Those that cannot be looked at stay where they are: the rest has its turn all the same.
+            let is_whole = codes.len() == SWEEP_BATCH;
+            looked_through.store(if is_whole { from + SWEEP_BATCH } else { 0 }, Ordering::Relaxed);
+            Ok(codes)
         });
         let mut shards = join_all(shards).await;
         // What one server of a cluster does not tell keeps nobody from the rest.
@@ -81,8 +94,9 @@ impl Redis {
         Ok(rooms.into_iter().filter_map(listed).collect())
     }
 
-    /// Keeps the sets as an answer says.
-    pub(super) async fn index(&self, room: &Room, reply: &Reply) -> Result<(), LiveError> {
+    /// Keeps the sets as an answer says; with one of the next heartbeats, if that cannot be done now. A server that has a set
+    /// and does not answer is no trouble of a room that is elsewhere.
+    pub(super) async fn index(&self, room: &Room, reply: &Reply) {
         let key = self.due_key(room.code);
         let due = redis::cmd("ZADD").arg(&key).arg(due_ms(reply)).arg(room.code.as_str()).to_owned();
         let is_listed = room.visibility == Visibility::Public;
@@ -92,16 +106,29 @@ impl Redis {
                 false => Ok(()),
             }
         });
-        due.map(drop).and(listed)
+        let is_indexed = due.is_ok() && listed.is_ok();
+        match is_indexed {
+            true => self.unindexed().remove(&room.code),
+            false => self.unindexed().insert(room.code),
+        };
+    }
+
+    /// Whether the sets are to be told of a room although nothing has changed.
+    pub(super) fn is_index_due(&self, code: RoomCode) -> bool {
+        self.unindexed().contains(&code) || random_share() < SAID_AGAIN
+    }
+
+    pub(super) fn unindexed(&self) -> MutexGuard<'_, HashSet<RoomCode>> {
+        self.unindexed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A room was looked at, and lives.
     pub(super) async fn look_again(&self, code: RoomCode, reply: &Reply) -> Result<(), LiveError> {
         // Only what is there already: another node may have seen the room closed meanwhile.
-        self.list(code, reply, Some("XX")).await?;
         let key = self.due_key(code);
         let due = redis::cmd("ZADD").arg(&key).arg("XX").arg(due_ms(reply)).arg(code.as_str()).to_owned();
-        self.command::<i64>(&key, &due).await.map(drop)
+        let (due, listed) = tokio::join!(self.command::<i64>(&key, &due), self.list(code, reply, Some("XX")));
+        due.map(drop).and(listed)
     }
 
     async fn list(&self, code: RoomCode, reply: &Reply, condition: Option<&str>) -> Result<(), LiveError> {
@@ -115,10 +142,10 @@ impl Redis {
     }
 
     fn due_key(&self, code: RoomCode) -> String {
-        self.due_set(code.number() % DUE_SHARDS)
+        self.due_set(code.number() as usize % DUE_SHARDS)
     }
 
-    fn due_set(&self, shard: u32) -> String {
+    fn due_set(&self, shard: usize) -> String {
         format!("{}:due:{shard}", self.prefix)
     }
 

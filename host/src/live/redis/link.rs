@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use redis::{
     Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion, RedisError, RedisResult,
     Value,
@@ -11,6 +11,7 @@ use redis::{
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 use tokio::{sync::Notify, time::timeout};
+use tracing::warn;
 
 use super::{
     cluster::Cluster,
@@ -22,6 +23,9 @@ use crate::{config, telemetry::Metrics};
 /// What a server says that answers, and is not the one to talk to: a replica, one that is still reading its data, a cluster
 /// without a master. Another connection may lead to another one.
 const WRONG_SERVER: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
+
+/// So many are tried that each server of a cluster has one, most likely.
+const PROBES: usize = 16;
 
 /// Everything that will be used, under the same prefix, and leaves nothing: a script that writes and publishes.
 const PROBE: &str =
@@ -40,7 +44,7 @@ pub(super) type Hear = Arc<dyn Fn(Event) + Send + Sync>;
 
 pub(super) struct Link {
     servers: Servers,
-    probe: Probe,
+    probes: Vec<Probe>,
 }
 
 enum Servers {
@@ -66,14 +70,21 @@ impl Link {
         metrics: Arc<Metrics>,
     ) -> RedisResult<Link> {
         let mut addresses = urls.list().iter().map(|url| connection_info(url)).collect::<RedisResult<Vec<_>>>()?;
-        let probe = Probe::new(prefix);
         let doubted = Arc::new(Notify::new());
-        let servers = if urls.is_cluster() {
+        if urls.is_cluster() {
             // Which server has the probe is for the cluster to say; and whether it may be used, for the probe.
             let (command_trial, subscription_trial) = (greeting(scripts, None), free());
             let terms = Terms { hear, command_trial, subscription_trial, doubted, metrics };
-            Servers::Cluster(Cluster::connect(addresses, terms).await?)
+            let cluster = Cluster::connect(addresses, terms).await?;
+            cluster.settled().await;
+            let probes = (0..PROBES).map(|n| Probe::new(prefix, &format!("probe{n}"))).collect();
+            let link = Link { servers: Servers::Cluster(cluster), probes };
+            if let Some(error) = link.try_out().await?.or(link.try_subscriptions().await?) {
+                warn!(%error, "a server of the cluster is away; its rooms wait for it, and the others are served");
+            }
+            Ok(link)
         } else {
+            let probe = Probe::new(prefix, "probe");
             let address = addresses.swap_remove(0);
             let first = open(&address).await?;
             probe.try_commands(first.clone()).await?;
@@ -91,16 +102,8 @@ impl Link {
                 metrics,
             };
             // The line that was tried is the one that is used: the address may lead elsewhere the next time.
-            Servers::One(Server::start(address, Some(first), terms))
-        };
-        let link = Link { servers, probe };
-        if let Servers::Cluster(cluster) = &link.servers {
-            cluster.settled().await;
-            refused(link.try_out().await)?;
-            refused(within(CONNECT_DEADLINE, link.subscribe(&link.probe.channel)).await)?;
-            link.unsubscribe(&link.probe.channel);
+            Ok(Link { servers: Servers::One(Server::start(address, Some(first), terms)), probes: vec![probe] })
         }
-        Ok(link)
     }
 
     /// Gives a command to whichever server has `key`.
@@ -108,6 +111,22 @@ impl Link {
         match &self.servers {
             Servers::One(server) => server.ask(command).await,
             Servers::Cluster(cluster) => cluster.ask(slot(key), command).await,
+        }
+    }
+
+    /// The time that all servers of a cluster go by.
+    pub(super) fn now_ms(&self) -> Option<i64> {
+        match &self.servers {
+            Servers::One(server) => server.clock_ms(),
+            Servers::Cluster(cluster) => cluster.now_ms(),
+        }
+    }
+
+    /// Asks what the own clock of the server that has `key` shows.
+    pub(super) async fn hear_clock(&self, key: &[u8]) {
+        match &self.servers {
+            Servers::One(server) => server.hear_clock().await,
+            Servers::Cluster(cluster) => cluster.hear_clock(slot(key)).await,
         }
     }
 
@@ -139,18 +158,24 @@ impl Link {
 
     /// Whether what will be used can be used: says what cannot.
     pub(super) async fn check(&self) -> Result<(), String> {
-        let (tried, is_listening) = match &self.servers {
-            Servers::One(server) => (self.try_out().await, server.is_listening()),
-            // One server of a cluster that does not answer is the trouble of its own rooms.
-            Servers::Cluster(cluster) if cluster.is_up() => (refused(self.try_out().await), cluster.is_listening()),
-            Servers::Cluster(_) => return Err("no server of the cluster answers".into()),
+        self.try_out().await.map_err(|error| error.to_string())?;
+        let is_listening = match &self.servers {
+            Servers::One(server) => server.is_listening(),
+            Servers::Cluster(cluster) => cluster.is_listening(),
         };
-        tried.map_err(|error| error.to_string())?;
         if is_listening { Ok(()) } else { Err("the subscriptions are down".into()) }
     }
 
-    async fn try_out(&self) -> RedisResult<()> {
-        within(CONNECT_DEADLINE, self.ask(&self.probe.key, &self.probe.script)).await.map(drop)
+    async fn try_out(&self) -> RedisResult<Option<RedisError>> {
+        let tries = self.probes.iter().map(|probe| within(CONNECT_DEADLINE, self.ask(&probe.key, &probe.script)));
+        usable(join_all(tries).await)
+    }
+
+    async fn try_subscriptions(&self) -> RedisResult<Option<RedisError>> {
+        let tries = self.probes.iter().map(|probe| within(CONNECT_DEADLINE, self.subscribe(&probe.channel)));
+        let tried = usable(join_all(tries).await);
+        self.probes.iter().for_each(|probe| self.unsubscribe(&probe.channel));
+        tried
     }
 
     /// Whether everything that is published on a channel arrives.
@@ -179,8 +204,8 @@ impl Link {
 }
 
 impl Probe {
-    fn new(prefix: &str) -> Probe {
-        let (key, channel) = (format!("{prefix}:{{probe}}:state"), format!("{prefix}:{{probe}}:feed"));
+    fn new(prefix: &str, name: &str) -> Probe {
+        let (key, channel) = (format!("{prefix}:{{{name}}}:state"), format!("{prefix}:{{{name}}}:feed"));
         let script = redis::cmd("EVAL").arg(PROBE).arg(2).arg(&key).arg(&channel).to_owned();
         Probe { key: key.into(), channel: channel.into(), script }
     }
@@ -225,9 +250,18 @@ fn free() -> Trial {
     Arc::new(|_| async { Ok(()) }.boxed())
 }
 
-/// Only what was refused: silence may be the trouble of one server of several.
-fn refused(answer: RedisResult<()>) -> RedisResult<()> {
-    answer.or_else(|error| if error.code().is_some() { Err(error) } else { Ok(()) })
+/// Whether there is a server that can be used, and none that refuses what all will be asked for. One that is away is the
+/// trouble of its own rooms, as long as there are others: answers what is the matter with it.
+fn usable<T>(answers: Vec<RedisResult<T>>) -> RedisResult<Option<RedisError>> {
+    let is_up = answers.iter().any(Result::is_ok);
+    let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
+    let Some(worst) = errors().find(|error| !is_away(error)).or_else(|| errors().next()) else { return Ok(None) };
+    if is_up && is_away(worst) { Ok(Some(worst.clone())) } else { Err(worst.clone()) }
+}
+
+/// Whether it is the state of one server, which passes, and not what somebody has to allow.
+fn is_away(error: &RedisError) -> bool {
+    error.code().is_none_or(|code| WRONG_SERVER.contains(&code) || code == "OOM")
 }
 
 pub(super) async fn within<T>(deadline: Duration, answer: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {

@@ -37,6 +37,7 @@ local function recall()
 end
 
 if not s then
+  redis.call('HDEL', STATE, 'unknown_since')
   s = {
     version = 0, playing = false, position_ms = 0, at_ms = now, hold = '', viewers = 0, away_until = now + grace,
     room = room, revision = revision,

@@ -5,7 +5,25 @@ local now = clock()
 local node, viewers, hosts = ARGV[2], ARGV[3], ARGV[4]
 local lease, grace, closed = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local s = load_state()
-if not s then return answer(-1, nil, now) end
+
+-- A room that is stored and not known here: nobody ever came to it; or it was lost, and those who are in it bring it back.
+-- It has its grace like any other, from when somebody looked for it first.
+local function expire_unknown()
+  local since = tonumber(redis.call('HGET', STATE, 'unknown_since') or '')
+  if not since or since > now then
+    since = now
+    redis.call('HSET', STATE, 'unknown_since', int(since))
+    redis.call('PEXPIRE', STATE, EXPIRY_MS)
+  end
+  local away_until = since + math.max(grace, lease)
+  if away_until > now then return { -1, int(now), '', int(away_until), 0, 0, 0 } end
+  close(nil, now, closed)
+  return answer(-2, nil, now)
+end
+if not s then
+  if closed == '' or node ~= '' or last_frame then return answer(-1, nil, now) end
+  return expire_unknown()
+end
 
 local reaped = 0
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', NODES, '-inf', int(now))) do

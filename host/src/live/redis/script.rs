@@ -1,12 +1,24 @@
 //! The scripts, and what they are given.
 
+use std::time::Duration;
+
 use redis::{Cmd, ToRedisArgs};
+
+use super::millis;
+
+/// Keys of a room expire so long after its last sign of life, or after twice the time that it outlives its host.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A script is refused whole where Redis refuses what it does: out of memory, read only. Otherwise a first half might be
 /// carried out. `flags` says what it may do all the same.
 macro_rules! script {
-    ($name:literal, $flags:literal) => {
-        Script::new(concat!("#!lua", $flags, "\n", include_str!("common.lua"), include_str!(concat!($name, ".lua"))))
+    ($name:literal, $flags:literal, $expiry:expr) => {
+        Script::new(format!(
+            "#!lua{}\nlocal EXPIRY_MS = {}\n{}",
+            $flags,
+            millis($expiry),
+            concat!(include_str!("common.lua"), include_str!(concat!($name, ".lua")))
+        ))
     };
 }
 
@@ -19,14 +31,15 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    pub(super) fn new() -> Scripts {
+    pub(super) fn new(host_grace: Duration) -> Scripts {
+        let expiry = DAY.max(host_grace * 2);
         Scripts {
-            open: script!("open", ""),
-            apply: script!("apply", ""),
-            presence: script!("presence", ""),
-            read: script!("read", " flags=no-writes"),
+            open: script!("open", "", expiry),
+            apply: script!("apply", "", expiry),
+            presence: script!("presence", "", expiry),
+            read: script!("read", " flags=no-writes", expiry),
             // It makes room.
-            close: script!("close", " flags=allow-oom"),
+            close: script!("close", " flags=allow-oom", expiry),
         }
     }
 
@@ -37,17 +50,17 @@ impl Scripts {
 
 /// Servers know a script by its digest once they have seen its text.
 pub(super) struct Script {
-    text: &'static str,
+    text: String,
     pub(super) digest: String,
 }
 
 impl Script {
-    fn new(text: &'static str) -> Script {
-        Script { text, digest: redis::Script::new(text).get_hash().to_owned() }
+    fn new(text: String) -> Script {
+        Script { digest: redis::Script::new(&text).get_hash().to_owned(), text }
     }
 
     pub(super) fn loading(&self) -> Cmd {
-        redis::cmd("SCRIPT").arg("LOAD").arg(self.text).to_owned()
+        redis::cmd("SCRIPT").arg("LOAD").arg(&self.text).to_owned()
     }
 }
 

@@ -39,9 +39,9 @@ pub(super) const PING_EVERY: Duration = Duration::from_secs(2);
 const MISSED_ANSWERS: u32 = 2;
 
 /// Between two tries to connect: short, since everyone waits; never the same, since every node tries; and longer while they
-/// are in vain.
+/// are in vain, whatever the reason.
 const RETRY: Duration = Duration::from_millis(100);
-const MAX_RETRY: Duration = Duration::from_secs(2);
+const MAX_RETRY: Duration = Duration::from_secs(1);
 
 /// A channel that was refused is asked for again after this time.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -146,6 +146,18 @@ impl Server {
     /// What its own clock shows at least, if that is known.
     pub(super) fn clock_at_least_ms(&self) -> Option<i64> {
         self.lines.clock.at_least_ms()
+    }
+
+    /// What its own clock shows, if it was ever heard.
+    pub(super) fn clock_ms(&self) -> Option<i64> {
+        self.lines.clock.is_known().then(|| self.lines.clock.now_ms())
+    }
+
+    /// Asks what its own clock shows.
+    pub(super) async fn hear_clock(&self) {
+        if let Ok(line) = self.line() {
+            let _ = self.lines.hear_clock(&line).await;
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -415,10 +427,7 @@ impl Tries {
             self.said = Some(cause);
         }
         sleep(jittered(self.pause)).await;
-        // Who is not there may be there at any moment; who refuses will hardly change their mind at once.
-        if error.code().is_some() {
-            self.pause = (self.pause * 2).min(MAX_RETRY);
-        }
+        self.pause = (self.pause * 2).min(MAX_RETRY);
     }
 
     fn succeeded(&mut self) {
@@ -428,4 +437,29 @@ impl Tries {
 
 pub(super) fn jittered(time: Duration) -> Duration {
     time.mul_f64(0.5 + random_share())
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::ErrorKind;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_become_rarer_whatever_the_cause_until_one_succeeds() {
+        let nobody_listens = RedisError::from((ErrorKind::Io, "connection refused"));
+        let refused = RedisError::from((ErrorKind::AuthenticationFailed, "no"));
+        for error in [nobody_listens, refused] {
+            let mut tries = Tries::new("a line");
+            let start = tokio::time::Instant::now();
+            for _ in 0..20 {
+                tries.failed(&error).await;
+            }
+            assert!(start.elapsed() > Duration::from_secs(8), "{error}: {:?}", start.elapsed());
+            tries.succeeded();
+            let start = tokio::time::Instant::now();
+            tries.failed(&error).await;
+            assert!(start.elapsed() <= RETRY * 2, "{error}: {:?}", start.elapsed());
+        }
+    }
 }
