@@ -9,7 +9,10 @@ mod redis;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -77,6 +80,8 @@ pub struct LiveRoom {
     record: RwLock<Arc<Room>>,
     feed: Feed,
     here: Mutex<Here>,
+    /// The store may have forgotten the room, and learnt of it anew from somebody who saw less of it.
+    is_unsure: AtomicBool,
 }
 
 /// This node's members of a room.
@@ -202,6 +207,7 @@ impl Live {
                 }
                 let is_anybody_here = room.members_here() > 0;
                 if is_anybody_here {
+                    room.is_unsure.fetch_or(counted == Counted::Nobody, Ordering::Relaxed);
                     self.look_after(code);
                 }
                 // Those who are here would read that nobody is; they are counted in a moment.
@@ -211,6 +217,9 @@ impl Live {
             }
             News::Missed(code) => {
                 self.0.metrics.rereads.inc();
+                if let Some(room) = self.room(code) {
+                    room.is_unsure.store(true, Ordering::Relaxed);
+                }
                 self.look_after(code);
             }
         }
@@ -308,6 +317,7 @@ impl Live {
                 record: RwLock::new(Arc::new(record.clone())),
                 feed: Feed::new(frame()),
                 here: Mutex::default(),
+                is_unsure: AtomicBool::new(false),
             })
         };
         rooms.entry(record.code).or_insert_with(new).clone()
@@ -549,8 +559,12 @@ impl Live {
     /// Tells the store that this node's members of a room are still here, and learns whatever was missed.
     pub async fn beat(&self, room: &Arc<LiveRoom>) -> Result<(), LiveError> {
         // Members leave memory by themselves: it has no leases.
-        if let Store::Memory(_) = &self.0.store {
-            return Ok(());
+        let Store::Redis(redis) = &self.0.store else { return Ok(()) };
+        if room.is_unsure.swap(false, Ordering::Relaxed)
+            && let Err(error) = self.offer_seen(redis, room).await
+        {
+            room.is_unsure.store(true, Ordering::Relaxed);
+            return Err(error);
         }
         if room.is_ahead() {
             match self.open(Room::clone(&room.record())).await {
@@ -564,6 +578,17 @@ impl Live {
         self.0.metrics.presence_told.inc();
         self.publish(room, frame);
         Ok(())
+    }
+
+    /// Offers what this node saw last of a room: it goes on from there, unless the store knows better.
+    async fn offer_seen(&self, redis: &Redis, room: &LiveRoom) -> Result<(), LiveError> {
+        let record = room.record();
+        let Some(seen) = room.seen(record.revision) else { return Ok(()) };
+        match redis.offer(&record, &seen).await {
+            // Who is here hears that next.
+            Err(LiveError::Closed) => Ok(()),
+            offered => offered.map(drop),
+        }
     }
 
     /// Forgets rooms that are over, and, where the store is elsewhere, those that nobody on this node is in or on the way into.

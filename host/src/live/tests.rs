@@ -404,6 +404,7 @@ async fn a_memory_of_another_source_or_of_no_room_is_not_taken(bench: Bench) {
         record: RwLock::new(room.record()),
         feed: Feed::new(room.feed.newest()),
         here: Mutex::default(),
+        is_unsure: AtomicBool::new(false),
     });
     bench.live.open(record("K7QM2X", 2)).await.expect("open");
     let changed = bench.snapshot(&room).await.version;
@@ -601,6 +602,26 @@ async fn a_room_that_redis_has_lost_is_given_its_grace_anew() {
     assert_eq!(other.due().await, Ok(vec![code]));
     assert_eq!(other.expire(code).await, Ok(true));
     assert_eq!(other.read(code).await.err(), Some(LiveError::Closed));
+}
+
+/// Whoever comes to a room over another node, before those who are in it have noticed anything, knows no position.
+#[tokio::test]
+async fn a_room_that_redis_has_lost_goes_on_where_it_was_whoever_comes_first() {
+    let mut bench = Bench::in_redis().await;
+    let room = bench.room("K7QM2X").await;
+    let mut viewer = bench.live.join(&room, Role::Viewer).expect("joined");
+    sees(&mut viewer, r#""viewers":1"#).await;
+    bench.order(&room, seek(60_000)).await;
+    let server = bench.server.as_mut().expect("a server");
+    server.kill();
+    server.launch();
+    neighbour(&bench).await.open(record("K7QM2X", 1)).await.expect("open");
+    assert_eq!(neighbour(&bench).await.read(room.code()).await.expect("live").snapshot.playback.position_ms, 0);
+    until(|| async { bench.live.take_trouble().contains(&room.code()) }).await;
+    until(|| async { bench.live.beat(&room).await.is_ok() }).await;
+    assert_eq!(bench.playback(&room).await.position_ms, 60_000);
+    let (_, shown) = (viewer.frames.mark_unchanged(), viewer.frames.borrow().frame.text.clone());
+    assert!(shown.contains(r#""position_ms":60000"#) && shown.contains(r#""viewers":1"#), "{shown}");
 }
 
 #[tokio::test]

@@ -54,6 +54,6 @@ if not is_offer and revision > s.revision then
   take_mark(next_version(s, now), now)
   renew(s, now)
 elseif recall() then
-  renew(s, now)
+  renew(s, now, s.viewers == 0 and 'N')
 end
 return answer(1, s, now)
