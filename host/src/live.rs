@@ -284,14 +284,18 @@ impl Live {
         };
         let room = self.know(&record, || frame.clone());
         room.learn(record);
-        // A store that has only just learnt of a room does not know who is here: they are counted in a moment, and shown that.
-        let is_uncounted = |snapshot: Snapshot| snapshot.presence.viewers == 0;
-        if room.members_here() > 0 && snapshot(&frame).is_some_and(is_uncounted) {
+        self.show(&room, frame);
+        Ok(room)
+    }
+
+    /// As [`Live::publish`]. But a store elsewhere may have learnt of a room just now, and not know who is here: they are counted
+    /// in a moment, and shown that.
+    fn show(&self, room: &Arc<LiveRoom>, frame: Frame) {
+        if self.is_elsewhere() && room.members_here() > 0 && frame.text.contains(r#""viewers":0,"#) {
             self.look_after(room.code);
         } else {
-            self.publish(&room, frame);
+            self.publish(room, frame);
         }
-        Ok(room)
     }
 
     /// Takes over a change that is stored and that the store could not be told of: it is, as soon as it answers.
@@ -413,7 +417,7 @@ impl Live {
         }
         self.0.metrics.commands_applied.inc();
         if let Applied::Changed(frame) = applied {
-            self.publish(room, frame);
+            self.show(room, frame);
         }
         Ok(())
     }

@@ -207,9 +207,9 @@ impl Rooms {
             "DELETE FROM rooms WHERE code IN (SELECT code FROM rooms WHERE closed_at_ms < $1 LIMIT $2)";
         let mut deleted = 0;
         loop {
-            let batch = self.lines.ask(async |line| {
-                line.query(DELETE).bind(ms).bind(DELETED_AT_ONCE).execute(line.connection()).await
-            });
+            let batch = self
+                .lines
+                .ask(async |line| line.query(DELETE).bind(ms).bind(DELETED_AT_ONCE).execute(line.connection()).await);
             let batch = batch.await?.rows_affected();
             deleted += batch;
             if batch < DELETED_AT_ONCE.unsigned_abs() {

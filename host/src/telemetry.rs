@@ -28,9 +28,7 @@ use tracing_subscriber::{
     EnvFilter, filter::FilterFn, fmt::writer::BoxMakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::{
-    config::{self, LogFormat},
-};
+use crate::config::{self, LogFormat};
 
 /// Lines that wait to be written. A reader that takes none holds nobody up: what comes beyond these is dropped and counted.
 const WAITING_LINES: usize = 4096;

@@ -424,7 +424,10 @@ async fn in_a_cluster_one_clock_that_is_wrong_is_nobodys_trouble() {
         for member in [ann, ben] {
             let now = position(member).await;
             let passed = i64::try_from(last.1.elapsed().as_millis()).unwrap();
-            assert!((last.0 - 1_000..last.0 + passed + 1_000).contains(&now), "{what}: {now} after {last:?}, {passed} ms");
+            assert!(
+                (last.0 - 1_000..last.0 + passed + 1_000).contains(&now),
+                "{what}: {now} after {last:?}, {passed} ms"
+            );
             last = (now.max(last.0), Instant::now());
         }
     };

@@ -173,12 +173,19 @@ async fn orders_from_two_tabs_at_once_end_in_one_order_for_all() {
                 _ => {}
             }
         }
-        // The answer to a PING comes after everything before it was carried out.
+        // By its answer everything before it was read.
         tab.ping().await;
     };
     tokio::join!(orders(first, 1_000_000), orders(second, 2_000_000), noise);
-    // Read from the store: the sockets may still have older states on the way.
-    let truth = a.view(&room).await;
+    // An order is under way for 300 ms at most, and few wait for another.
+    let truth = loop {
+        let before = a.view(&room).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let truth = a.view(&room).await;
+        if truth["playback"] == before["playback"] {
+            break truth;
+        }
+    };
     let truth = json!({ "version": truth["playback"]["version"], "playback": {
         "is_playing": truth["playback"]["is_playing"],
         "position_ms": truth["playback"]["position_ms"],
@@ -652,9 +659,8 @@ async fn a_hung_master_fails_no_room_that_is_elsewhere_and_no_start() {
     let [a, b] = [App::with(&config).await, App::with(&config).await];
     let hung = cluster.owner("streamit:{probe}:state");
     let sets: Vec<_> = (0..8).map(|n| format!("streamit:due:{n}")).filter(|key| cluster.owner(key) == hung).collect();
-    let is_found_there = |code: &str| {
-        sets.contains(&due_key(code)) && cluster.owner(&format!("streamit:{{{code}}}:state")) != hung
-    };
+    let is_found_there =
+        |code: &str| sets.contains(&due_key(code)) && cluster.owner(&format!("streamit:{{{code}}}:state")) != hung;
     let room = loop {
         let room = a.room_with(json!({ "visibility": "public", "source": clock() })).await;
         if is_found_there(&room.code) {
@@ -694,7 +700,8 @@ async fn a_hung_master_fails_no_room_that_is_elsewhere_and_no_start() {
     cluster.thaw();
     let key = due_key(&created.code);
     let is_found = || cluster.node(cluster.owner(&key)).ask(&format!("ZSCORE {key} {}", created.code));
-    until(|| async { is_found().is_some_and(|score| score.starts_with(['$', ','])  && !score.starts_with("$-1")) }).await;
+    until(|| async { is_found().is_some_and(|score| score.starts_with(['$', ',']) && !score.starts_with("$-1")) })
+        .await;
 }
 
 /// The set in which a room is found that somebody has to look at.

@@ -159,7 +159,9 @@ impl From<LobbyError> for Error {
             LobbyError::Room(cause) => {
                 error!(error = %cause, source = ?std::error::Error::source(&cause), "rooms cannot be read or written");
                 let words = match cause {
-                    RoomError::Unanswered => "the database did not answer in time; this may have been done all the same",
+                    RoomError::Unanswered => {
+                        "the database did not answer in time; this may have been done all the same"
+                    }
                     _ => "rooms cannot be read or written right now; try again",
                 };
                 Error::new(ErrorCode::Unavailable, words)

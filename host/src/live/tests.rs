@@ -625,6 +625,23 @@ async fn a_room_that_redis_has_lost_goes_on_where_it_was_whoever_comes_first() {
 }
 
 #[tokio::test]
+async fn nobody_who_is_here_reads_that_nobody_is() {
+    let bench = Bench::in_redis().await;
+    let room = bench.room("K7QM2X").await;
+    let mut host = bench.live.join(&room, Role::Host).expect("joined");
+    sees(&mut host, r#""viewers":1"#).await;
+    let other = neighbour(&bench).await;
+    bench.server.as_ref().expect("a server").ask("FLUSHALL");
+    other.open(record("K7QM2X", 1)).await.expect("open");
+    bench.live.command(&room, seek(60_000)).await.expect("applied");
+    assert!(host.frames.borrow().frame.text.contains(r#""viewers":1"#));
+    until(|| async { bench.live.take_trouble().contains(&room.code()) }).await;
+    bench.live.beat(&room).await.expect("told");
+    sees(&mut host, r#""position_ms":60000"#).await;
+    assert!(host.frames.borrow().frame.text.contains(r#""viewers":1,"host":"connected""#));
+}
+
+#[tokio::test]
 async fn rooms_that_cannot_be_looked_at_are_in_nobodys_way() {
     let bench = Bench::in_redis().await;
     let letters = ["2", "3", "4", "5", "6", "7", "8", "9", "A", "B", "C", "D", "E", "F", "G", "H", "J", "K", "M", "N"];

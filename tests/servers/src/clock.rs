@@ -15,7 +15,8 @@ impl Clock {
     pub fn new() -> Clock {
         let clock = Clock { folder: tempfile::tempdir().unwrap() };
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/clock.c");
-        let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(clock.file("clock.so")).arg(source).status();
+        let built =
+            Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(clock.file("clock.so")).arg(source).status();
         assert!(built.is_ok_and(|status| status.success()), "a C compiler, which Rust needs to link as well");
         clock.set(0);
         clock

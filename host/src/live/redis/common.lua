@@ -63,13 +63,14 @@ local function load_state()
 end
 
 -- The frame: a header that nodes read (version, revision, kind), then the STATE that members read. The kind is S; or N if
--- nobody who is here has been counted yet, R if somebody is counted no more who may be here: nodes count theirs anew; or L
+-- nobody is counted, which is not what somebody who is here should read; R if somebody is counted no more who may be here: nodes count theirs anew; or L
 -- if it is the last.
 local function frame(s, kind)
   local host = s.away_until and 'away' or 'connected'
   local away = s.away_until and int(s.away_until) or 'null'
   local hold = s.hold ~= '' and '"' .. s.hold .. '"' or 'null'
-  return int(s.version) .. ' ' .. int(s.revision) .. ' ' .. (kind or 'S') .. ' {"type":"STATE","version":' .. int(s.version)
+  kind = s.viewers == 0 and 'N' or kind or 'S'
+  return int(s.version) .. ' ' .. int(s.revision) .. ' ' .. kind .. ' {"type":"STATE","version":' .. int(s.version)
     .. ',"room":' .. s.room
     .. ',"playback":{"is_playing":' .. tostring(s.playing) .. ',"position_ms":' .. int(s.position_ms)
     .. ',"at_ms":' .. int(s.at_ms) .. ',"hold":' .. hold

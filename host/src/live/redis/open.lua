@@ -44,7 +44,7 @@ if not s then
     ordered = 0, ordered_at = 0, sourced = 0, sourced_at = 0, remembered = 0,
   }
   recall()
-  renew(s, now, 'N')
+  renew(s, now)
   return answer(1, s, now)
 end
 if not is_offer and revision > s.revision then
@@ -54,6 +54,6 @@ if not is_offer and revision > s.revision then
   take_mark(next_version(s, now), now)
   renew(s, now)
 elseif recall() then
-  renew(s, now, s.viewers == 0 and 'N')
+  renew(s, now)
 end
 return answer(1, s, now)

@@ -59,7 +59,7 @@ end
 local is_changed = all_viewers ~= s.viewers or away_until ~= s.away_until
 if is_changed then
   s.viewers, s.away_until = all_viewers, away_until
-  renew(s, now, reaped > 0 and 'R' or 'S')
+  renew(s, now, reaped > 0 and 'R')
 else
   keep_alive()
 end
