@@ -168,12 +168,12 @@ impl Link {
 
     async fn try_out(&self) -> RedisResult<Option<RedisError>> {
         let tries = self.probes.iter().map(|probe| within(CONNECT_DEADLINE, self.ask(&probe.key, &probe.script)));
-        usable(join_all(tries).await)
+        usable(&join_all(tries).await)
     }
 
     async fn try_subscriptions(&self) -> RedisResult<Option<RedisError>> {
         let tries = self.probes.iter().map(|probe| within(CONNECT_DEADLINE, self.subscribe(&probe.channel)));
-        let tried = usable(join_all(tries).await);
+        let tried = usable(&join_all(tries).await);
         self.probes.iter().for_each(|probe| self.unsubscribe(&probe.channel));
         tried
     }
@@ -252,7 +252,7 @@ fn free() -> Trial {
 
 /// Whether there is a server that can be used, and none that refuses what all will be asked for. One that is away is the
 /// trouble of its own rooms, as long as there are others: answers what is the matter with it.
-fn usable<T>(answers: Vec<RedisResult<T>>) -> RedisResult<Option<RedisError>> {
+fn usable<T>(answers: &[RedisResult<T>]) -> RedisResult<Option<RedisError>> {
     let is_up = answers.iter().any(Result::is_ok);
     let errors = || answers.iter().filter_map(|answer| answer.as_ref().err());
     let Some(worst) = errors().find(|error| !is_away(error)).or_else(|| errors().next()) else { return Ok(None) };
@@ -308,4 +308,23 @@ fn tcp_settings() -> TcpSettings {
     #[cfg(target_os = "linux")]
     let settings = settings.set_user_timeout(Duration::from_secs(5));
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_judged_by_all_its_servers() {
+        let says = |code: &str| Err(redis::make_extension_error(code.to_owned(), None));
+        let worst = |answers: &[RedisResult<()>]| usable(answers).map(|away| away.is_some()).map_err(|_| ());
+        assert_eq!(worst(&[Ok(()), Ok(())]), Ok(false));
+        for away in ["LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "OOM"] {
+            assert_eq!(worst(&[says(away), Ok(())]), Ok(true), "{away}");
+            assert_eq!(worst(&[says(away), says(away)]), Err(()), "{away}");
+        }
+        assert_eq!(worst(&[Err(no_answer()), Err(unsent("not connected")), Ok(())]), Ok(true));
+        assert_eq!(worst(&[Err(no_answer()), Err(no_answer())]), Err(()));
+        assert_eq!(worst(&[Ok(()), Err(no_answer()), says("NOPERM")]), Err(()), "that does not pass");
+    }
 }
