@@ -1,4 +1,4 @@
-//! The limit: a server that does nothing but accept, answer the upgrade, and write a prebuilt frame to everyone.
+//! The limit: a server that does nothing but accept, answer the upgrade, and write a prebuilt frame to everyone in a room.
 
 use std::{
     env,
@@ -6,6 +6,7 @@ use std::{
     net::TcpStream,
     os::fd::OwnedFd,
     process::Command,
+    str,
 };
 
 use anyhow::Context;
@@ -20,7 +21,7 @@ use streamit_test_servers::free_port;
 use crate::{
     frames::{CLOSE, Scanner, TEXT, plain},
     process::{Process, open_files},
-    server::{Running, Serves},
+    server::{HasRooms, Running, Serves},
     speech::{FIRST_ORDER, Speech},
 };
 
@@ -46,10 +47,27 @@ impl Serves for Bare {
     }
 }
 
+impl HasRooms for Bare {
+    fn another_room(&self, first: &Speech, number: usize) -> anyhow::Result<Speech> {
+        let at = |(address, _): &(String, String)| (address.clone(), format!("/{number}"));
+        Ok(Speech { host_at: at(&first.host_at), viewers_at: at(&first.viewers_at), ..first.clone() })
+    }
+}
+
 struct Connection {
     stream: TcpStream,
-    is_upgraded: bool,
+    /// The room that the path of its upgrade named.
+    room: Option<usize>,
     scanner: Scanner,
+}
+
+/// What a connection's bytes mean to everyone.
+#[derive(Default)]
+struct Taken {
+    has_ended: bool,
+    enters: Option<usize>,
+    /// The frames for its room.
+    orders: Vec<Vec<u8>>,
 }
 
 /// The process itself; it serves until it is killed.
@@ -63,7 +81,7 @@ pub(crate) fn serve(port: u16, bytes: usize) -> anyhow::Result<()> {
     epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
     let (before, after) = Speech::padded(bytes);
     let mut newest = plain(TEXT, format!("{before}{FIRST_ORDER}{after}").as_bytes());
-    let mut connections = Vec::new();
+    let (mut connections, mut rooms) = (Vec::new(), Vec::<Vec<usize>>::new());
     let (mut events, mut buffer) = (Vec::<Event>::with_capacity(256), vec![0; 16_384]);
     loop {
         epoll::wait(&epoll, spare_capacity(&mut events), None)?;
@@ -73,14 +91,20 @@ pub(crate) fn serve(port: u16, bytes: usize) -> anyhow::Result<()> {
             if id == LISTENER {
                 accept(&listener, &epoll, &mut connections)?;
             } else if let Some(connection) = &mut connections[index] {
-                let (is_open, orders) = connection.take(&mut buffer, &newest);
-                if !is_open {
+                let Taken { has_ended, enters, orders } = connection.take(&mut buffer, &newest);
+                let room = connection.room.unwrap_or_default();
+                if has_ended {
                     connections[index] = None;
+                }
+                if let Some(room) = enters {
+                    rooms.resize(rooms.len().max(room + 1), Vec::new());
+                    rooms[room].push(index);
                 }
                 for order in orders {
                     newest = order;
-                    for slot in &mut connections {
+                    for &member in &rooms[room] {
                         // Whoever does not read is thrown out: nothing is kept for anyone here.
+                        let slot = &mut connections[member];
                         *slot = slot.take().filter(|connection| (&connection.stream).write_all(&newest).is_ok());
                     }
                 }
@@ -97,11 +121,7 @@ fn accept(listener: &Socket, epoll: &OwnedFd, connections: &mut Vec<Option<Conne
                 socket.set_tcp_nodelay(true)?;
                 let index = connections.len() as u64;
                 epoll::add(epoll, &socket, EventData::new_u64(index), EventFlags::IN)?;
-                connections.push(Some(Connection {
-                    stream: socket.into(),
-                    is_upgraded: false,
-                    scanner: Scanner::default(),
-                }));
+                connections.push(Some(Connection { stream: socket.into(), room: None, scanner: Scanner::default() }));
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error).context("cannot accept"),
@@ -110,25 +130,32 @@ fn accept(listener: &Socket, epoll: &OwnedFd, connections: &mut Vec<Option<Conne
 }
 
 impl Connection {
-    /// Whether it stays open, and the frames for everyone if there were orders.
-    fn take(&mut self, buffer: &mut [u8], newest: &[u8]) -> (bool, Vec<Vec<u8>>) {
+    fn take(&mut self, buffer: &mut [u8], newest: &[u8]) -> Taken {
+        let mut taken = Taken::default();
         let read = match (&self.stream).read(buffer) {
-            Ok(0) => return (false, Vec::new()),
+            Ok(0) => return Taken { has_ended: true, ..taken },
             Ok(read) => read,
-            Err(error) => return (error.kind() == ErrorKind::WouldBlock, Vec::new()),
+            Err(error) => return Taken { has_ended: error.kind() != ErrorKind::WouldBlock, ..taken },
         };
-        if !self.is_upgraded {
+        if self.room.is_none() {
             // The generator sends it in one piece.
-            self.is_upgraded = memmem::find(&buffer[..read], b"\r\n\r\n").is_some();
-            return (self.is_upgraded && (&self.stream).write_all(UPGRADED).is_ok(), Vec::new());
+            self.room = room(&buffer[..read]);
+            let is_open = self.room.is_some() && (&self.stream).write_all(UPGRADED).is_ok();
+            return Taken { has_ended: !is_open, enters: self.room, ..taken };
         }
-        let (mut is_open, mut orders) = (true, Vec::new());
         let Connection { stream, scanner, .. } = self;
         scanner.push(&buffer[..read], |opcode, payload| match payload {
-            _ if opcode == CLOSE => is_open = false,
-            b"hello" => is_open = (&*stream).write_all(newest).is_ok(),
-            _ => orders.push(plain(TEXT, payload)),
+            _ if opcode == CLOSE => taken.has_ended = true,
+            b"hello" => taken.has_ended = (&*stream).write_all(newest).is_err(),
+            _ => taken.orders.push(plain(TEXT, payload)),
         });
-        (is_open, orders)
+        taken
     }
+}
+
+/// `GET /7 …` asks for room 7, `GET / …` for the first.
+fn room(request: &[u8]) -> Option<usize> {
+    memmem::find(request, b"\r\n\r\n")?;
+    let path = request.strip_prefix(b"GET /")?.split(|byte| *byte == b' ').next()?;
+    if path.is_empty() { Some(0) } else { str::from_utf8(path).ok()?.parse().ok() }
 }

@@ -1,5 +1,7 @@
 //! Everyone in the rooms: one thread, one epoll, thousands of sockets. Cheap, so that it is the server that is measured.
 
+mod pace;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     os::fd::OwnedFd,
@@ -148,15 +150,7 @@ impl Crowd {
         for group in beside.into_iter().chain([group]) {
             let seats = self.seats.iter().filter(|seat| seat.group == group && seat.listens());
             let waiting = seats.count();
-            let Group { speech, awaited, sent, arrived_ms, waiting: left, first, .. } = &mut self.groups[group];
-            let last = number + count - 1;
-            *awaited = Some(Awaited { number: last, sign: Finder::new(&speech.newest(last)).into_owned() });
-            *left = waiting;
-            arrived_ms.clear();
-            let orders = (number..=last).map(|number| masked(1, speech.order(number).as_bytes()));
-            let bytes: Vec<u8> = orders.flatten().collect();
-            *sent = Instant::now();
-            self.seats[*first].send(&bytes);
+            self.give(group, number, count, waiting);
         }
         let deadline = Instant::now() + PATIENCE;
         let is_waited_for = |group: &Group| group.waiting > 0;
@@ -169,6 +163,19 @@ impl Crowd {
             (group.awaited, group.waiting) = (None, 0);
         }
         Ok(report)
+    }
+
+    /// Has a group's host give `count` orders at once; so many are waiting for the last.
+    fn give(&mut self, group: usize, number: u64, count: u64, waiting: usize) {
+        let group = &mut self.groups[group];
+        let last = number + count - 1;
+        group.awaited = Some(Awaited { number: last, sign: Finder::new(&group.speech.newest(last)).into_owned() });
+        group.waiting = waiting;
+        group.arrived_ms.clear();
+        let orders = (number..=last).map(|number| masked(1, group.speech.order(number).as_bytes()));
+        let bytes: Vec<u8> = orders.flatten().collect();
+        group.sent = Instant::now();
+        self.seats[group.first].send(&bytes);
     }
 
     /// Those who can stall read nothing more.
@@ -293,16 +300,22 @@ mod tests {
     use super::*;
     use crate::{bare, speech::FIRST_ORDER};
 
-    #[test]
-    fn everyone_who_is_there_gets_each_order_once_and_is_counted() -> anyhow::Result<()> {
-        const BYTES: usize = 300;
+    pub(super) const BYTES: usize = 300;
+
+    /// Where it is.
+    pub(super) fn a_bare_server() -> String {
         let port = free_port();
         thread::spawn(move || bare::serve(port, BYTES));
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             thread::yield_now();
         }
+        format!("127.0.0.1:{port}")
+    }
+
+    #[test]
+    fn everyone_who_is_there_gets_each_order_once_and_is_counted() -> anyhow::Result<()> {
         let mut crowd = Crowd::new()?;
-        let joined = crowd.join(Speech::relay(&format!("127.0.0.1:{port}"), "/", BYTES), 100, 4)?;
+        let joined = crowd.join(Speech::relay(&a_bare_server(), "/", BYTES), 100, 4)?;
         assert_eq!((joined.frames, joined.missing, joined.why), (100, 0, None), "each is welcomed once");
 
         let order = crowd.order(0, FIRST_ORDER + 1, 1, None)?;

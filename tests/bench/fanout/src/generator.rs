@@ -24,6 +24,7 @@ pub(crate) enum Task {
     Leave { group: usize, viewers: usize },
     Settle { quiet_ms: u64 },
     Order { group: usize, number: u64, count: u64, beside: Option<usize> },
+    Pace { first: u64, orders: u32 },
     Stall,
 }
 
@@ -100,6 +101,7 @@ pub(crate) fn generate() -> anyhow::Result<()> {
             Task::Leave { group, viewers } => crowd.leave(group, viewers),
             Task::Settle { quiet_ms } => crowd.settle(Duration::from_millis(quiet_ms)),
             Task::Order { group, number, count, beside } => crowd.order(group, number, count, beside),
+            Task::Pace { first, orders } => crowd.pace(first, orders),
             Task::Stall => crowd.stall(),
         };
         let report = report.map_err(|error| format!("{error:#}"));

@@ -85,7 +85,7 @@ pub(crate) fn goals(results: &Results) -> Vec<Goal> {
 }
 
 /// The median ratio of two servers' figures, of rounds side by side.
-pub(crate) fn compared(of: Option<&Row>, to: Option<&Row>, figure: fn(&Round) -> f64) -> Option<f64> {
+pub(crate) fn compared<T>(of: Option<&Row<T>>, to: Option<&Row<T>>, figure: fn(&T) -> f64) -> Option<f64> {
     ratio(&of?.figures(figure), &to?.figures(figure))
 }
 

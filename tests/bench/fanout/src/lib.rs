@@ -15,6 +15,7 @@ mod process;
 #[path = "../../quiet.rs"]
 mod quiet;
 mod rest;
+mod rooms;
 mod rounds;
 mod run;
 mod seat;
@@ -63,8 +64,8 @@ struct How {
     now: bool,
 }
 
-/// What one process opens for 5,000 viewers, and something over.
-const OPEN_FILES: u64 = 6_000;
+/// What one process opens for 1,000 rooms of eleven, and something over.
+const OPEN_FILES: u64 = 12_000;
 
 /// What the program does.
 pub fn main() -> anyhow::Result<()> {

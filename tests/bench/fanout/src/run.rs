@@ -9,8 +9,9 @@ use crate::{
     beside::{self, Beside},
     generator::{Generator, Task},
     peers, rest,
+    rooms::{self, VIEWERS},
     rounds::{Size, round},
-    server::{Serves, start},
+    server::{HasRooms, Serves, start},
     speech::FIRST_ORDER,
     streamit::StreamIt,
     table::{Notice, Results, Row},
@@ -21,13 +22,14 @@ struct Extent {
     sizes: &'static [usize],
     rounds: usize,
     orders: u64,
-    /// Rounds of what one notices of others.
+    /// Rounds of what one notices of others, and of many rooms.
     notices: usize,
+    rooms: usize,
     calls: usize,
 }
 
-const FULL: Extent = Extent { sizes: &[1_000, 5_000], rounds: 9, orders: 8, notices: 9, calls: 500 };
-const QUICK: Extent = Extent { sizes: &[1_000], rounds: 3, orders: 5, notices: 1, calls: 200 };
+const FULL: Extent = Extent { sizes: &[1_000, 5_000], rounds: 9, orders: 8, notices: 9, rooms: 1_000, calls: 500 };
+const QUICK: Extent = Extent { sizes: &[1_000], rounds: 3, orders: 5, notices: 1, rooms: 200, calls: 200 };
 
 /// The header of a message as large as these.
 const HEADER: usize = 4;
@@ -58,6 +60,21 @@ pub(crate) fn run(dist: &Path, out: &Path, is_quick: bool, load: Option<f64>) ->
             }
             results.save(out)?;
         }
+    }
+
+    let in_rooms: [&dyn HasRooms; 3] = [&Bare, &own[0], &own[1]];
+    results.rooms.extend(in_rooms.map(|server| Row::new(server.name(), extent.rooms * VIEWERS)));
+    for number in 1..=extent.notices {
+        for (index, server) in in_rooms.into_iter().enumerate() {
+            let what = format!("{} rooms, round {number}", extent.rooms);
+            say(&format!("{what} of {}: {}", extent.notices, server.name()));
+            let round = rooms::round(server, bytes, extent.rooms, u32::try_from(extent.orders)?);
+            if let Err(why) = &round {
+                results.refuse(&format!("{}, {what}: {why:#}", server.name()));
+            }
+            results.rooms[index].rounds.push(round.ok());
+        }
+        results.save(out)?;
     }
 
     let viewers = *extent.sizes.last().context("a size is measured")?;

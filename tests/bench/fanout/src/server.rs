@@ -24,6 +24,12 @@ pub(crate) trait Serves {
     fn start(&self, bytes: usize) -> anyhow::Result<Running>;
 }
 
+/// One with as many rooms as one likes.
+pub(crate) trait HasRooms: Serves {
+    /// A room beside the first one.
+    fn another_room(&self, first: &Speech, number: usize) -> anyhow::Result<Speech>;
+}
+
 /// A server that serves, and ends with this.
 pub(crate) struct Running {
     pub(crate) speech: Speech,

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::{
     http::Http,
     process::Process,
-    server::{Running, Serves},
+    server::{HasRooms, Running, Serves},
     speech::{Line, Speech},
 };
 
@@ -118,6 +118,12 @@ impl Serves for StreamIt {
             running.folders.push(node.folder);
         }
         Ok(running)
+    }
+}
+
+impl HasRooms for StreamIt {
+    fn another_room(&self, first: &Speech, _: usize) -> anyhow::Result<Speech> {
+        room(&first.host_at.0, &first.viewers_at.0)
     }
 }
 

@@ -10,11 +10,13 @@ use crate::{
     goals::{BARE, compared, goals},
     quiet,
     rest::Latency,
+    rooms::{self, Rooms},
     rounds::{BURST, Round},
 };
 
 pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
+    pub(crate) rooms: Vec<Row<Rooms>>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) rest: Vec<Latency>,
     refused: Vec<String>,
@@ -24,10 +26,10 @@ pub(crate) struct Results {
 }
 
 /// A server with so many viewers: what each round showed, or that it takes no part.
-pub(crate) struct Row {
-    name: &'static str,
+pub(crate) struct Row<T = Round> {
+    pub(crate) name: &'static str,
     pub(crate) viewers: usize,
-    pub(crate) rounds: Vec<Option<Round>>,
+    pub(crate) rounds: Vec<Option<T>>,
 }
 
 /// What people noticed of others.
@@ -38,24 +40,24 @@ pub(crate) struct Notice {
     pub(crate) refused: Vec<String>,
 }
 
-impl Row {
-    pub(crate) fn new(name: &'static str, viewers: usize) -> Row {
+impl<T> Row<T> {
+    pub(crate) fn new(name: &'static str, viewers: usize) -> Row<T> {
         Row { name, viewers, rounds: Vec::new() }
     }
 
-    pub(crate) fn figures(&self, figure: impl Fn(&Round) -> f64) -> Vec<Option<f64>> {
+    pub(crate) fn figures(&self, figure: impl Fn(&T) -> f64) -> Vec<Option<f64>> {
         self.rounds.iter().map(|round| round.as_ref().map(&figure)).collect()
     }
 
-    pub(crate) fn median(&self, figure: impl Fn(&Round) -> f64) -> Option<f64> {
+    pub(crate) fn median(&self, figure: impl Fn(&T) -> f64) -> Option<f64> {
         median(self.figures(figure).into_iter().flatten().collect())
     }
 }
 
 impl Results {
     pub(crate) fn new(load: Option<f64>, is_quick: bool, bytes: usize) -> Results {
-        let (rows, notices, rest, refused) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Results { rows, notices, rest, refused, load, is_quick, bytes }
+        let (rows, rooms, notices) = (Vec::new(), Vec::new(), Vec::new());
+        Results { rows, rooms, notices, rest: Vec::new(), refused: Vec::new(), load, is_quick, bytes }
     }
 
     /// A round that is compared with none, and why.
@@ -90,13 +92,12 @@ impl Results {
             }
             self.print_row(row);
         }
+        rooms::print(&self.rooms);
         self.print_others();
     }
 
     fn print_row(&self, row: &Row) {
         let bare = self.row(BARE, row.viewers);
-        let number =
-            |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
         let value = |figure: fn(&Round) -> f64, digits| number(row.median(figure), digits);
         let ratio = |figure: fn(&Round) -> f64| number(compared(Some(row), bare, figure), 2);
         let burst = median(row.rounds.iter().flatten().filter_map(|round| round.burst_ms).collect());
@@ -208,12 +209,18 @@ impl Results {
             "message_bytes": self.bytes,
             "burst": BURST,
             "servers": rows.collect::<Vec<_>>(),
+            "rooms": self.rooms.iter().map(rooms::json).collect::<Vec<_>>(),
             "beside": notices.collect::<Vec<_>>(),
             "rest": rest.collect::<Vec<_>>(),
             "goals": goals.collect::<Vec<_>>(),
             "refused": self.refused,
         })
     }
+}
+
+/// A figure for people.
+pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
 fn cores() -> usize {
