@@ -163,7 +163,7 @@ async fn the_descriptions_are_complete() {
         words(&schemas["Problem"]["properties"]["code"]["enum"])
     );
     let states = words(&schemas["Provider"]["properties"]["state"]["enum"]);
-    assert_eq!(variants("host/src/providers.rs", "Status"), states);
+    assert_eq!(variants("host/src/providers/description.rs", "Status"), states);
     let messages = &asyncapi["components"]["schemas"];
     assert_eq!(variants("host/src/protocol.rs", "ErrorCode"), words(&messages["ERROR"]["properties"]["code"]["enum"]));
 
