@@ -372,7 +372,7 @@ async fn a_redis_whose_clock_is_set_loses_no_room_and_no_order() {
     redis.set_clock(-60);
     for position_ms in [60_000, 70_000] {
         ann.seek(position_ms).await;
-        let (_, heard) = ann.ping().await;
+        let heard = ann.outcome().await;
         assert!(!heard.iter().any(|message| message["type"] == "ERROR"), "{heard:?}");
         ben.sees_position(position_ms).await;
     }
@@ -418,7 +418,7 @@ async fn in_a_cluster_one_clock_that_is_wrong_is_nobodys_trouble() {
     let mut goes_on = async |ann: &mut Member, ben: &mut Member, what: &str| {
         for order in [json!({ "type": "PAUSE" }), json!({ "type": "PLAY" })] {
             ann.send(order).await;
-            let (_, heard) = ann.ping().await;
+            let heard = ann.outcome().await;
             assert!(!heard.iter().any(|message| message["type"] == "ERROR"), "{what}: {heard:?}");
         }
         for member in [ann, ben] {

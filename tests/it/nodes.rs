@@ -173,8 +173,7 @@ async fn orders_from_two_tabs_at_once_end_in_one_order_for_all() {
                 _ => {}
             }
         }
-        // By its answer everything before it was read.
-        tab.ping().await;
+        tab.outcome().await;
     };
     tokio::join!(orders(first, 1_000_000), orders(second, 2_000_000), noise);
     let truth = settled(a, &room).await;
@@ -216,7 +215,7 @@ async fn an_order_on_its_way_while_the_source_changes_ends_the_same_for_all() {
         for n in 0..200 {
             ann.send(json!({ "type": "PLAY", "position_ms": 1_000_000 + n })).await;
         }
-        ann.ping().await;
+        ann.outcome().await;
     };
     let path = format!("/api/v1/rooms/{}/source", room.code);
     let change = b.request(Method::PUT, &path, Some(&room.key), Some(episode()));
@@ -391,13 +390,17 @@ async fn an_order_into_an_emptied_redis_is_carried_out_or_refused_and_everybody_
     ben.sees(|s| s["presence"]["viewers"] == 2).await;
     for n in 1..=5 {
         shared.redis.ask("FLUSHALL");
+        ann.seek(n * 1_000).await;
         loop {
-            ann.seek(n * 1_000).await;
-            let (_, heard) = ann.ping().await;
-            if heard.iter().all(|message| message["type"] != "ERROR") {
+            let message = ann.next().await;
+            if message["playback"]["position_ms"] == n * 1_000 {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            // Refused: the store has just learnt of the room.
+            if message["type"] == "ERROR" {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                ann.seek(n * 1_000).await;
+            }
         }
         ben.sees(|s| {
             let presence = &s["presence"];
@@ -619,7 +622,7 @@ async fn a_hung_master_of_a_cluster_is_the_trouble_of_its_own_rooms() {
     cluster.node(hung).thaw();
     loop {
         hung_ann.play().await;
-        let (_, heard) = hung_ann.ping().await;
+        let heard = hung_ann.outcome().await;
         if heard.iter().all(|message| message["type"] != "ERROR") {
             break;
         }
@@ -634,7 +637,7 @@ async fn a_hung_master_of_a_cluster_is_the_trouble_of_its_own_rooms() {
         hung_ann.seek(n * 1_000).await;
         for (ann, ben) in rooms.values_mut() {
             ann.seek(n * 1_000).await;
-            let (_, heard) = ann.ping().await;
+            let heard = ann.outcome().await;
             if heard.iter().any(|message| message["type"] == "ERROR") {
                 refused += 1;
             } else {
@@ -719,7 +722,7 @@ fn due_key(code: &str) -> String {
 pub(crate) async fn insist(ann: &mut Member, ben: &mut Member, position_ms: i64) {
     loop {
         ann.seek(position_ms).await;
-        let (_, heard) = ann.ping().await;
+        let heard = ann.outcome().await;
         if heard.iter().all(|message| message["type"] != "ERROR") {
             break;
         }

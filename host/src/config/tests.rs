@@ -128,7 +128,7 @@ fn a_password_in_the_wrong_place_is_not_in_the_complaint() {
         "[database]\nurl = \"postgres:ann:hunter2@db/x\"",
         "[live]\nredis = \"redis://:hunter2@cache\"",
         "[live.redis]\nurl = \"redis//:hunter2@cache\"",
-        "[providers]\nmp4 = \"https://ann:hunter2@files/\"",
+        "[providers]\nfiles = \"https://ann:hunter2@files/\"",
     ] {
         let problems = Config::parse(text, |_| None).expect_err(text);
         let said = ConfigError { path: "streamit.toml".into(), problems }.to_string();

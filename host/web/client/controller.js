@@ -18,7 +18,7 @@ const BEGIN_SOON_S = 0.01;
 /** Ends within this: a steady player is not read more exactly (measured). */
 const ARRIVED_S = 0.005;
 
-/** Beyond this a bend would take longer than a seek is disturbing: where MediaSync, timingsrc and Vimeo's own SDK seek. */
+/** Beyond this a bend would take longer than a seek is disturbing: where MediaSync, timingsrc and players' own SDKs seek. */
 const SEEK_S = 1;
 
 /** The same where bending does not help: further off than a seek lands (24 ms, measured), and not more often than this. */

@@ -148,6 +148,13 @@ impl Member {
     }
 
     /// The STATE as the store has it now.
+    /// Waits until whatever it has ordered is carried out or refused; answers what it heard meanwhile. A SYNC waits for that,
+    /// and a PING behind it for the SYNC.
+    pub(crate) async fn outcome(&mut self) -> Vec<Value> {
+        self.send(json!({ "type": "SYNC" })).await;
+        self.ping().await.1
+    }
+
     pub(crate) async fn sync(&mut self) -> Value {
         self.send(json!({ "type": "SYNC" })).await;
         let state = self.next().await;
