@@ -126,7 +126,7 @@ export class Stage extends EventTarget {
       follower.addEventListener(type, (event) => this.dispatchEvent(new CustomEvent(type, { detail: event.detail })));
     }
     const remedy = this.#isInteractive
-      ? "Play loads it anew; or put on something else."
+      ? "It is loaded anew when you pause and play; or put on something else."
       : "The room goes on, and the host can put on something else.";
     follower.addEventListener("silent", () => {
       say("player", `The player has not answered for 20 seconds. Its site may be down or blocked here. ${remedy}`);

@@ -47,6 +47,9 @@ const SETTLED_MS = 3000;
 /** A player is paused before it says so, by as much as two of its reports are apart. */
 const PAUSE_IS_SAID_MS = 250;
 
+/** Closer to the end of a video, whoever plays comes to it by themselves: a seek there would only be seen. */
+const COMES_TO_THE_END_S = 1;
+
 /** An appointment closer than this is now: timers of a browser are no finer. */
 const SOON_MS = 4;
 
@@ -97,6 +100,8 @@ export class Follower extends EventTarget {
   #mountedAt;
   /** Whether the player has reported an error, and has shown nothing since. */
   #isBroken = false;
+  /** Whether it has reported one since it was put up: what it took until it was ready says nothing about its line. */
+  #hasBroken = false;
   #isSilent = false;
   /** Since when the player owes an answer. */
   #owesSince;
@@ -471,9 +476,13 @@ export class Follower extends EventTarget {
     if (!this.#isOver) {
       this.#isOver = true;
       this.#straighten();
-      // Whoever comes late sees the last picture; whoever was there comes to it by themselves.
-      const { duration, currentTime, paused } = this.#player;
-      if (paused && !this.#hasEnded && duration - currentTime > 1 && this.#canSeek()) this.#seekTo(Math.max(0, duration - END_S));
+      // Whoever comes late or is far from it sees the last picture; whoever was there comes to it by themselves.
+      const { duration, currentTime } = this.#player;
+      if (!this.#hasEnded && duration - currentTime > COMES_TO_THE_END_S) {
+        this.#cancelAppointment();
+        this.#pause(this.#localNow());
+        if (this.#canSeek()) this.#seekTo(Math.max(0, duration - END_S));
+      }
       this.#emit("change");
     }
     return true;
@@ -576,13 +585,17 @@ export class Follower extends EventTarget {
     // One that is not on its way anywhere has nothing to answer.
     if (this.#player.seeking === false) this.#orders.settle("seek");
     // A file that is slow to begin is slow to seek; a frame loads its site first, which says nothing about seeks.
-    if (!this.isLoose) this.#controller.becameReady((this.#localNow() - this.#mountedAt) / 1000);
+    if (!this.isLoose && !this.#hasBroken) this.#controller.becameReady((this.#localNow() - this.#mountedAt) / 1000);
     this.#emit("change");
     this.#obey();
   }
 
   #broke() {
     this.#isBroken = true;
+    this.#hasBroken = true;
+    // However long it takes from here, that is not what a seek or a start takes.
+    this.#cancelAppointment();
+    this.#controller.stalled(this.#localNow());
     this.#emit("change");
   }
 

@@ -194,6 +194,52 @@ test("nobody is sought in the last second, and nothing is started after the end"
   equal(it.follower.hasEnded, true);
 });
 
+test("a room that is put to the end takes those with it who are far from it, and leaves alone who comes to it anyway", () => {
+  for (const isPlaying of [false, true]) {
+    const it = scene();
+    it.player.duration = 120;
+    it.inPlay(23);
+    it.follower.apply(isPlaying ? it.plays(120) : it.rests(120));
+    it.pass(200);
+    equal(it.player.told, ["pause", "seek 119.8"]);
+    it.player.does("pause");
+    it.player.does("seeked");
+    it.pass(5000);
+    equal([it.player.told.length, it.acts, it.follower.hasEnded], [2, [], true]);
+    // Whoever goes back from there plays again.
+    it.follower.apply(it.plays(50));
+    it.pass(200);
+    equal(it.player.told.length > 2, true, it.player.told.join());
+  }
+  const near = scene();
+  near.player.duration = 120;
+  near.inPlay(119.2);
+  near.follower.apply(near.rests(120));
+  near.pass(500);
+  equal(near.player.told, []);
+});
+
+test("what a broken player took until it could be mended is not what it takes", () => {
+  const it = scene();
+  it.follower.apply(it.rests(10));
+  const before = it.follower.controller.seekAllowance;
+  it.player.does("error");
+  it.pass(6000);
+  it.player.does("ready");
+  equal(it.follower.controller.seekAllowance, before);
+  // Nor is what it took to come to where it was sent.
+  const sent = scene().inPlay(30);
+  const known = sent.follower.controller.seekAllowance;
+  sent.follower.apply(sent.plays(60));
+  sent.pass(100);
+  sent.player.does("error");
+  sent.pass(5000);
+  sent.player.does("pause");
+  sent.player.does("seeked");
+  sent.pass(500);
+  equal(sent.follower.controller.seekAllowance, known);
+});
+
 test("a room past the end of a shorter video: the last picture, once", () => {
   const it = scene();
   it.player.duration = 60;
