@@ -9,7 +9,7 @@ mod wheel;
 use std::{
     future::poll_fn,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -35,6 +35,9 @@ const MAX_BAD_MESSAGES: u32 = 5;
 
 /// How long a closed socket is given to say goodbye, so that our close frame is read and not reset.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// A node that leaves carries out what it is told for so long after it said so to itself.
+const HEARING_OUT: Duration = Duration::from_secs(1);
 
 /// What every session of a node shares.
 pub struct Sessions {
@@ -198,6 +201,9 @@ impl Session {
 
     /// Sees what was ordered through, says goodbye, and waits a little for the answer.
     async fn leave(mut self, end: End) {
+        if let (End::Close(close::RESTARTING, _), Some(_)) = (&end, &self.member) {
+            self.hear_out().await;
+        }
         let mut is_heard = !matches!(end, End::Gone);
         while let Some(outcome) = self.ordered().await {
             is_heard = is_heard && self.answer(outcome).await.is_ok();
@@ -219,6 +225,42 @@ impl Session {
                 poll_fn(|cx| self.line.poll_hang_up(cx)).await;
             }
             let _ = timeout(GOODBYE, async { while self.next().await.is_ok() {} }).await;
+        }
+    }
+
+    /// What a client says before it hears that this node leaves is not swallowed: it is carried out while there is time,
+    /// and refused afterwards.
+    async fn hear_out(&mut self) {
+        let deadline = Instant::now() + HEARING_OUT;
+        loop {
+            let is_busy = self.orders.as_ref().is_some_and(|orders| !orders.is_empty());
+            // Nothing is under way, and nothing is there to be read: nobody is kept waiting.
+            let next = poll_fn(|cx| match self.poll_next(cx) {
+                Poll::Pending if !is_busy => Poll::Ready(None),
+                next => next.map(Some),
+            });
+            let step = match next.await {
+                None | Some(Err(_)) => return,
+                Some(Ok(Event::Ordered(outcome))) => self.answer(outcome).await,
+                Some(Ok(Event::Heard(_))) if !self.bucket.take(Instant::now()) => return,
+                Some(Ok(Event::Heard(Message::Text(text)))) if Instant::now() < deadline => self.heard(&text).await,
+                Some(Ok(Event::Heard(Message::Text(text)))) => self.refuse(&text).await,
+                Some(Ok(Event::Heard(_))) => Ok(()),
+            };
+            if step.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// An order comes too late for this node.
+    async fn refuse(&mut self, text: &str) -> Result<(), End> {
+        let is_host = self.member.as_ref().is_some_and(|member| member.role() == Role::Host);
+        match ClientMessage::parse(text, is_host) {
+            Ok(Some(ClientMessage::Command(_))) => {
+                self.answer(Err(LiveError::Unavailable("the node is restarting".into()))).await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -322,23 +364,24 @@ impl Session {
 
     /// What happens next. Until then what is still to be written is.
     async fn next(&mut self) -> Result<Event, End> {
-        poll_fn(|cx| {
-            if let Some(orders) = &mut self.orders
-                && let Poll::Ready(outcome) = orders.poll(cx)
-            {
-                return Poll::Ready(Ok(Event::Ordered(outcome)));
-            }
-            let mut nothing = Bytes::new();
-            let (line, writing) = self.writing(&mut nothing);
-            if let Poll::Ready(end) = line.poll_end(cx, writing) {
-                return Poll::Ready(Err(end));
-            }
-            if self.orders.as_ref().is_some_and(|orders| orders.is_full()) {
-                return Poll::Pending;
-            }
-            self.reader.poll(cx, &self.line).map_ok(Event::Heard)
-        })
-        .await
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, End>> {
+        if let Some(orders) = &mut self.orders
+            && let Poll::Ready(outcome) = orders.poll(cx)
+        {
+            return Poll::Ready(Ok(Event::Ordered(outcome)));
+        }
+        let mut nothing = Bytes::new();
+        let (line, writing) = self.writing(&mut nothing);
+        if let Poll::Ready(end) = line.poll_end(cx, writing) {
+            return Poll::Ready(Err(end));
+        }
+        if self.orders.as_ref().is_some_and(|orders| orders.is_full()) {
+            return Poll::Pending;
+        }
+        self.reader.poll(cx, &self.line).map_ok(Event::Heard)
     }
 
     /// Tells the client what it got wrong; too often, and it is cut.

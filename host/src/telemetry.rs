@@ -39,9 +39,13 @@ static DROPPED_LINES: OnceLock<ErrorCounter> = OnceLock::new();
 pub fn init(config: &config::Log) -> anyhow::Result<Option<WorkerGuard>> {
     let filter = EnvFilter::try_new(&config.filter)
         .with_context(|| format!("log.filter: `{}` is not a filter; try \"info\"", config.filter))?;
-    // At trace level this library writes out whole messages, and the first of each socket may hold a key. Whatever the filter
-    // says, that is not for the log; and where it says less, less it is.
-    let ceiling = FilterFn::new(|about| *about.level() < Level::TRACE || !about.target().starts_with("tungstenite"));
+    // At trace level the one library writes out whole messages, and the first of each socket may hold a key; the other writes
+    // out what it does not know of the database's address, which may be a password. Whatever the filter says, that is not for
+    // the log; and where it says less, less it is.
+    let ceiling = FilterFn::new(|about| match about.target() {
+        target if target.starts_with("tungstenite") => *about.level() < Level::TRACE,
+        target => !target.ends_with("::options::parse"),
+    });
     let (writer, guard) = if is_file(&std::io::stderr()) {
         // A file takes a line at once, or refuses it; anything else may wait for its reader.
         (BoxMakeWriter::new(std::io::stderr), None)

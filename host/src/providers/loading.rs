@@ -247,7 +247,7 @@ impl Loader {
                 }
                 let (residue, sha256) = (self.residue.clone(), origin.sha256.clone());
                 Worker::start(terms, PREPARE_DEADLINE, move || {
-                    let _turn = turn();
+                    let _turn = turn(is_in_the_loader);
                     let _marked = marker.set()?;
                     #[cfg(unix)]
                     if let Some(blame) = Blame::new(&id, marker.path()) {
@@ -297,22 +297,33 @@ fn isolation(_: &str, settings: &config::Provider, _: &Path) -> Isolation {
     settings.isolation
 }
 
-/// How long a plugin waits while another is being loaded; one that hangs there must not keep all others out.
+/// How long a plugin waits while another is being loaded; one that hangs there must not keep all others out. One that hangs
+/// in the loader does, until the process ends: whoever went there as well would be found marked, too.
 const TURN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One plugin after the other: if the process does not survive a load, only that one was being loaded, and only it is
 /// found marked at the next start.
-fn turn() -> Option<MutexGuard<'static, ()>> {
+fn turn(is_patient: impl Fn() -> bool) -> Option<MutexGuard<'static, ()>> {
     static LOADING: Mutex<()> = Mutex::new(());
     let waited = Instant::now();
     loop {
         match LOADING.try_lock() {
             Ok(turn) => return Some(turn),
             Err(TryLockError::Poisoned(turn)) => return Some(turn.into_inner()),
-            Err(TryLockError::WouldBlock) if waited.elapsed() > TURN_PATIENCE => return None,
+            Err(TryLockError::WouldBlock) if waited.elapsed() > TURN_PATIENCE && !is_patient() => return None,
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
         }
     }
+}
+
+#[cfg(unix)]
+fn is_in_the_loader() -> bool {
+    LoaderWatch::is_on()
+}
+
+#[cfg(not(unix))]
+fn is_in_the_loader() -> bool {
+    false
 }
 
 /// Waits, but not for ever, until no plugin is being loaded, and lets none begin: a process that ends now ends in nobody's
@@ -320,7 +331,7 @@ fn turn() -> Option<MutexGuard<'static, ()>> {
 pub fn stop_loading() {
     let since = Instant::now();
     while since.elapsed() < PREPARE_DEADLINE {
-        if let Some(turn) = turn() {
+        if let Some(turn) = turn(|| false) {
             return std::mem::forget(turn);
         }
     }

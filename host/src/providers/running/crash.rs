@@ -14,7 +14,7 @@ use std::{
     ptr,
     sync::{
         Arc, Mutex, Once, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -164,7 +164,15 @@ const LOADER_PATIENCE: Duration = Duration::from_secs(6);
 /// without that library.
 pub(crate) struct LoaderWatch(Arc<AtomicBool>);
 
+/// How many libraries are with the system's loader, which takes one after the other.
+static WITH_THE_LOADER: AtomicUsize = AtomicUsize::new(0);
+
 impl LoaderWatch {
+    /// Whether a library is with the loader: another one can only wait for it.
+    pub(crate) fn is_on() -> bool {
+        WITH_THE_LOADER.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn start(provider: &str) -> io::Result<LoaderWatch> {
         let last_line = format!(
             "streamit: the library of the provider `{provider}` is never done loading, though it was in its probe; no process \
@@ -187,6 +195,7 @@ impl LoaderWatch {
         while !is_watching.load(Ordering::Acquire) {
             thread::sleep(Duration::from_millis(1));
         }
+        WITH_THE_LOADER.fetch_add(1, Ordering::Relaxed);
         Ok(LoaderWatch(is_over))
     }
 }
@@ -194,5 +203,6 @@ impl LoaderWatch {
 impl Drop for LoaderWatch {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Release);
+        WITH_THE_LOADER.fetch_sub(1, Ordering::Relaxed);
     }
 }
