@@ -21,11 +21,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, debug_span};
 
 pub(crate) use audience::Seat;
-use feed::Feed;
+use feed::{Counted, Feed};
 pub use feed::{Frame, Shown};
 use memory::Memory;
 
-use self::redis::{Counted, News, Redis};
+use self::redis::{News, Redis};
 use crate::{
     config,
     line::Line,
@@ -198,22 +198,15 @@ impl Live {
     /// Takes note of what happened elsewhere.
     fn hear(&self, news: News) {
         match news {
-            News::Frame(code, frame, counted) => {
+            News::Frame(code, frame) => {
                 self.0.metrics.frames_received.inc();
                 // A room nobody here is in any more has no feed to show it on.
                 let Some(room) = self.room(code) else { return };
-                if counted == Counted::All {
-                    return self.publish(&room, frame);
-                }
-                let is_anybody_here = room.members_here() > 0;
-                if is_anybody_here {
-                    room.is_unsure.fetch_or(counted == Counted::Nobody, Ordering::Relaxed);
+                if frame.counted != Counted::All && room.members_here() > 0 {
+                    room.is_unsure.fetch_or(frame.counted == Counted::Nobody, Ordering::Relaxed);
                     self.look_after(code);
                 }
-                // Those who are here would read that nobody is; they are counted in a moment.
-                if !(is_anybody_here && counted == Counted::Nobody) {
-                    self.publish(&room, frame);
-                }
+                self.show(&room, frame);
             }
             News::Missed(code) => {
                 self.0.metrics.rereads.inc();
@@ -288,10 +281,9 @@ impl Live {
         Ok(room)
     }
 
-    /// As [`Live::publish`]. But a store elsewhere may have learnt of a room just now, and not know who is here: they are counted
-    /// in a moment, and shown that.
+    /// As [`Live::publish`]. But those who are here would read that nobody is: they are counted in a moment, and shown that.
     fn show(&self, room: &Arc<LiveRoom>, frame: Frame) {
-        if self.is_elsewhere() && room.members_here() > 0 && frame.text.contains(r#""viewers":0,"#) {
+        if frame.counted == Counted::Nobody && room.members_here() > 0 {
             self.look_after(room.code);
         } else {
             self.publish(room, frame);
@@ -304,7 +296,7 @@ impl Live {
             let half = protocol::room_json(record.title.as_deref(), &record.source);
             let presence = Presence { viewers: 0, host: HostState::Away, host_away_until_ms: None };
             let text = protocol::state(0, &half, &PlaybackState::start(self.now_ms()), &presence);
-            Frame { version: 0, revision: 0, text, is_last: false }
+            Frame::new(0, 0, text)
         });
         room.learn(record);
         self.look_after(room.code);
@@ -571,11 +563,7 @@ impl Live {
             return Err(error);
         }
         if room.is_ahead() {
-            match self.open(Room::clone(&room.record())).await {
-                // Who is here hears that next.
-                Err(LiveError::Closed) => {}
-                opened => drop(opened?),
-            }
+            unless_closed(self.open(Room::clone(&room.record())).await)?;
         }
         let counts = room.here().counts;
         let frame = self.tell(room, counts).await?;
@@ -588,11 +576,7 @@ impl Live {
     async fn offer_seen(&self, redis: &Redis, room: &LiveRoom) -> Result<(), LiveError> {
         let record = room.record();
         let Some(seen) = room.seen(record.revision) else { return Ok(()) };
-        match redis.offer(&record, &seen).await {
-            // Who is here hears that next.
-            Err(LiveError::Closed) => Ok(()),
-            offered => offered.map(drop),
-        }
+        unless_closed(redis.offer(&record, &seen).await)
     }
 
     /// Forgets rooms that are over, and, where the store is elsewhere, those that nobody on this node is in or on the way into.
@@ -689,6 +673,14 @@ impl Live {
         };
         room.here().told = counts;
         Ok(frame)
+    }
+}
+
+/// That a room is closed keeps nobody from going on: who is here hears that next.
+fn unless_closed<T>(answer: Result<T, LiveError>) -> Result<(), LiveError> {
+    match answer {
+        Err(LiveError::Closed) => Ok(()),
+        answer => answer.map(drop),
     }
 }
 

@@ -158,7 +158,7 @@ impl Rooms {
         found.await
     }
 
-    /// Every open room: read once, at start-up.
+    /// Every open room.
     pub async fn all_open(&self) -> Result<Vec<Room>, RoomError> {
         const ALL: &str = "SELECT * FROM rooms WHERE closed_at_ms IS NULL ORDER BY created_at_ms";
         self.lines.ask(async |line| readable(line.query(ALL).fetch(line.connection())).await).await

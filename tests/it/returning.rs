@@ -57,16 +57,7 @@ async fn a_tab_that_nobody_saw_is_where_the_room_is() {
 async fn a_line_that_forgot_everyone_is_found_out_without_a_word_from_the_browser() {
     // What is quiet for three seconds is asked about.
     let scene = Scene::with_config("[limits]\nping_secs = 2\nsilence_secs = 5").await;
-    let address = scene.app.url.strip_prefix("http://").unwrap().to_owned();
-    let (anns, bens) = (Proxy::to(&[&address]), Proxy::to(&[&address]));
-    let ann = scene.window().await;
-    ann.goto(&scene.host_link(&format!("http://{}", anns.address()))).await;
-    joined(&ann).await;
-    let ben = scene.viewer_at(&format!("http://{}", bens.address())).await;
-    ann.click("#play").await;
-    for window in [&ann, &ben] {
-        plays(window).await;
-    }
+    let [(anns, ann), (bens, ben)] = scene.in_play_over_lines().await;
     for (line, window) in [(&bens, &ben), (&anns, &ann)] {
         let hellos = "counted.sent.filter((type) => type === 'HELLO').length";
         let before = window.eval(hellos).await;

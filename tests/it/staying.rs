@@ -281,16 +281,7 @@ async fn in_full_screen_what_is_said_is_seen() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_is_dead_and_looks_open_is_found_out_for_host_and_viewer() {
     let scene = Scene::new().await;
-    let address = scene.app.url.strip_prefix("http://").unwrap().to_owned();
-    let (anns, bens) = (Proxy::to(&[&address]), Proxy::to(&[&address]));
-    let ann = scene.window().await;
-    ann.goto(&scene.host_link(&format!("http://{}", anns.address()))).await;
-    joined(&ann).await;
-    let ben = scene.viewer_at(&format!("http://{}", bens.address())).await;
-    ann.click("#play").await;
-    for window in [&ann, &ben] {
-        plays(window).await;
-    }
+    let [(anns, ann), (bens, ben)] = scene.in_play_over_lines().await;
 
     // The viewer's: what happens meanwhile is caught up with, and they are one member, not two.
     bens.silence(true);
@@ -701,6 +692,16 @@ async fn who_is_gone_for_a_while_finds_the_room_as_it_was() {
     assert_eq!((&ann.state["playback"]["position_ms"], &ann.welcome["you"]["role"]), (&json!(42_000), &json!("host")));
 }
 
+/// A film that plays for its host, whose file comes over a line of its own, and for somebody without a player.
+async fn in_play_over_a_media_line() -> (Scene, Proxy, Window, Member) {
+    let (scene, line) = Scene::with_media_line().await;
+    let ann = scene.host().await;
+    let ben = scene.app.viewer(&scene.room).await;
+    press_play(&ann).await;
+    plays(&ann).await;
+    (scene, line, ann, ben)
+}
+
 /// A press on Play that is no order: the page says why.
 async fn play_is_refused(scene: &Scene, window: &Window, words: &str) {
     // A version tells of people who came, too.
@@ -778,11 +779,7 @@ async fn play_is_no_order_of_a_host_for_whom_the_room_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_whose_file_is_slow_to_come_again_gives_no_order_by_loading_anew() {
-    let (scene, line) = Scene::with_media_line().await;
-    let ann = scene.host().await;
-    let mut ben = scene.app.viewer(&scene.room).await;
-    press_play(&ann).await;
-    plays(&ann).await;
+    let (scene, line, ann, mut ben) = in_play_over_a_media_line().await;
     ann.click("#forward").await;
     ben.sees(|state| state["playback"]["position_ms"].as_i64() > Some(10_000)).await;
     for is_playing in [true, false] {
@@ -809,11 +806,7 @@ async fn a_host_whose_file_is_slow_to_come_again_gives_no_order_by_loading_anew(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_who_closes_the_tab_and_comes_back_gives_no_order() {
-    let (scene, line) = Scene::with_media_line().await;
-    let ann = scene.host().await;
-    let mut ben = scene.app.viewer(&scene.room).await;
-    press_play(&ann).await;
-    plays(&ann).await;
+    let (scene, line, ann, mut ben) = in_play_over_a_media_line().await;
     for is_playing in [true, false] {
         if !is_playing {
             ann.click("#play").await;

@@ -107,8 +107,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Code {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let path = <Path<String> as FromRequestParts<S>>::from_request_parts(parts, state).await;
-        let code = path.ok().and_then(|Path(code)| code.parse().ok());
+        let name = Name::from_request_parts(parts, state).await;
+        let code = name.ok().and_then(|Name(code)| code.parse().ok());
         let detail = "a room code has six letters or digits, without 0, 1, I, L, O and U";
         code.map(Code).ok_or_else(|| Error::new(ErrorCode::RoomNotFound, detail))
     }

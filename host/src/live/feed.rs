@@ -21,6 +21,24 @@ pub struct Frame {
     pub text: Utf8Bytes,
     /// Nothing follows: the room is closed.
     pub is_last: bool,
+    pub counted: Counted,
+}
+
+/// Whether a frame counts everyone who is here, as far as the store can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    All,
+    /// A node that went silent is counted no more: it may be this one.
+    Fewer,
+    /// Nobody is: the store may have learnt of the room just now.
+    Nobody,
+}
+
+impl Frame {
+    /// One that others follow, and that counts everyone.
+    pub fn new(version: i64, revision: i64, text: Utf8Bytes) -> Frame {
+        Frame { version, revision, text, is_last: false, counted: Counted::All }
+    }
 }
 
 /// A frame as a room's feed shows it on this node.
@@ -95,7 +113,7 @@ mod tests {
     use super::*;
 
     fn frame(version: i64) -> Frame {
-        Frame { version, revision: 1, text: version.to_string().into(), is_last: false }
+        Frame::new(version, 1, version.to_string().into())
     }
 
     #[test]

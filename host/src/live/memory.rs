@@ -180,7 +180,7 @@ impl Memory {
         }
         self.with(code, |state| self.end(state, text)).unwrap_or_else(|_| {
             let now_ms = self.now_ms();
-            let last = Frame { version: now_ms, revision: 0, text: text.clone(), is_last: true };
+            let last = Frame { is_last: true, ..Frame::new(now_ms, 0, text.clone()) };
             self.keep_last(code, now_ms, last)
         })
     }
@@ -208,7 +208,8 @@ impl Memory {
         }
         let now_ms = self.now_ms();
         let (version, revision) = (state.next_version(now_ms), state.revision);
-        let last = self.keep_last(state.code, now_ms, Frame { version, revision, text: text.clone(), is_last: true });
+        let last = Frame { is_last: true, ..Frame::new(version, revision, text.clone()) };
+        let last = self.keep_last(state.code, now_ms, last);
         self.rooms.write().unwrap_or_else(PoisonError::into_inner).remove(&state.code);
         last
     }
@@ -277,7 +278,7 @@ impl Kept {
             counts: Counts::default(),
             away_until_ms: Some(away_until_ms),
             is_over: false,
-            frame: Frame { version: 0, revision: 0, text: "".into(), is_last: false },
+            frame: Frame::new(0, 0, "".into()),
         };
         // Nobody sees it at 0 if somebody knows better.
         if let Some(seen) = seen {
@@ -322,6 +323,6 @@ impl Kept {
     /// Encodes what is now true as the frame of that version.
     fn renew(&mut self, version: i64) {
         let text = protocol::state(version, &self.room_json, &self.timeline.playback, &self.presence());
-        self.frame = Frame { version, revision: self.revision, text, is_last: false };
+        self.frame = Frame::new(version, self.revision, text);
     }
 }

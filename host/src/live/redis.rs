@@ -32,7 +32,7 @@ use self::{
     script::{Call, Script, Scripts},
     server::DEADLINE,
 };
-use super::{Applied, Clock, Counts, Expiry, Frame, LiveError};
+use super::{Applied, Clock, Counted, Counts, Expiry, Frame, LiveError};
 use crate::{
     config,
     playback::{Command, Hold, Order},
@@ -70,19 +70,9 @@ pub(super) struct Redis {
 /// What a script answers: status, clock, frame, away_until, viewers, nodes reaped, when the first lease ends.
 type Reply = (i64, i64, Vec<u8>, String, u64, u64, i64);
 
-/// Whether a frame counts everyone who is here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Counted {
-    All,
-    /// A node that went silent is counted no more: it may be this one.
-    Fewer,
-    /// Redis has only just learnt of the room.
-    Nobody,
-}
-
 /// Something that happened elsewhere.
 pub(super) enum News {
-    Frame(RoomCode, Frame, Counted),
+    Frame(RoomCode, Frame),
     /// Something may have been missed: the room has to be read again.
     Missed(RoomCode),
 }
@@ -428,12 +418,7 @@ fn news(prefix: &str, hear: impl Fn(News) + Send + Sync + 'static) -> impl Fn(Ev
         match event {
             Event::Missed(channel) => code(&channel).map(News::Missed),
             Event::Message { channel, payload } => {
-                let counted = match kind(&payload) {
-                    b"N" => Counted::Nobody,
-                    b"R" => Counted::Fewer,
-                    _ => Counted::All,
-                };
-                code(&channel).zip(frame(payload).ok()).map(|(code, frame)| News::Frame(code, frame, counted))
+                code(&channel).zip(frame(payload).ok()).map(|(code, frame)| News::Frame(code, frame))
             }
         }
         .into_iter()
@@ -463,11 +448,6 @@ fn refusal(status: i64) -> LiveError {
     }
 }
 
-/// What a published frame is, the third word of its header.
-fn kind(payload: &[u8]) -> &[u8] {
-    payload.splitn(4, |byte| *byte == b' ').nth(2).unwrap_or_default()
-}
-
 /// `version revision kind text`, as the scripts publish it. The text stays where it is.
 fn frame(payload: Vec<u8>) -> Result<Frame, LiveError> {
     let payload = Bytes::from(payload);
@@ -483,7 +463,12 @@ fn frame(payload: Vec<u8>) -> Result<Frame, LiveError> {
         let revision = word()?.0.parse().ok()?;
         let (kind, start) = word()?;
         let text = Utf8Bytes::try_from(payload.slice(start..)).ok()?;
-        Some(Frame { version, revision, text, is_last: kind == "L" })
+        let counted = match kind {
+            "N" => Counted::Nobody,
+            "R" => Counted::Fewer,
+            _ => Counted::All,
+        };
+        Some(Frame { version, revision, text, is_last: kind == "L", counted })
     };
     read().ok_or_else(|| LiveError::Unavailable("Redis answered with something that is no frame".into()))
 }

@@ -709,7 +709,7 @@ async fn the_more_there_are_the_rarer_they_are_told_how_many() {
         let version = room.feed.newest().version + 1;
         let half = crate::protocol::room_json(None, &room.record().source);
         let text = crate::protocol::state(version, &half, &PlaybackState::start(NOW), &presence);
-        assert!(room.feed.publish(Frame { version, revision: 1, text, is_last: false }));
+        assert!(room.feed.publish(Frame::new(version, 1, text)));
         assert_eq!(room.presence_pause(), Duration::from_millis(pause_ms), "{viewers}");
     }
 }
@@ -791,7 +791,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 type Answer = Result<String, LiveError>;
 
 fn shown(frame: Frame) -> String {
-    let Frame { version, revision, text, is_last } = frame;
+    let Frame { version, revision, text, is_last, .. } = frame;
     format!("{version} {revision} {text} {is_last}")
 }
 

@@ -111,6 +111,21 @@ impl Scene {
         window
     }
 
+    /// Host and viewer of a film that plays, each over a line of their own.
+    pub(crate) async fn in_play_over_lines(&self) -> [(Proxy, Window); 2] {
+        let line = || Proxy::to(&[self.app.url.strip_prefix("http://").unwrap()]);
+        let (anns, bens) = (line(), line());
+        let ann = self.window().await;
+        ann.goto(&self.host_link(&format!("http://{}", anns.address()))).await;
+        joined(&ann).await;
+        let ben = self.viewer_at(&format!("http://{}", bens.address())).await;
+        ann.click("#play").await;
+        for window in [&ann, &ben] {
+            plays(window).await;
+        }
+        [(anns, ann), (bens, ben)]
+    }
+
     /// What the room says at this moment, in seconds.
     pub(crate) async fn position(&self) -> f64 {
         position(&self.app, &self.room).await

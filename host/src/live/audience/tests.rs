@@ -99,7 +99,7 @@ impl Bench {
 
 fn frame(version: u64, bytes: usize, is_last: bool) -> Frame {
     let text = format!("{version} {}", "x".repeat(bytes)).into();
-    Frame { version: version as i64, revision: 0, text, is_last }
+    Frame { is_last, ..Frame::new(version as i64, 0, text) }
 }
 
 /// Both ends of a connection whose client takes in about so much at once; 0: as usual.

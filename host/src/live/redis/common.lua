@@ -1,5 +1,6 @@
--- What every script shares, after EXPIRY_MS: how long anything is kept of a room without a sign of life. KEYS are: state, nodes, counts, feed (the shard channel), all of one slot; and, where Redis is
--- one server and its own TIME counts, by how much that is corrected.
+-- What every script shares, after EXPIRY_MS: how long anything is kept of a room without a sign of life.
+-- KEYS are: state, nodes, counts, feed (the shard channel), all of one slot; and, where Redis is one server and its own TIME
+-- counts, by how much that is corrected.
 -- ARGV[1]: with such a correction, what the node expects the clock to show, if it knows; without, the clock itself.
 local STATE, NODES, COUNTS, FEED, CORRECTION = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local FIELDS = {
@@ -63,8 +64,8 @@ local function load_state()
 end
 
 -- The frame: a header that nodes read (version, revision, kind), then the STATE that members read. The kind is S; or N if
--- nobody is counted, which is not what somebody who is here should read; R if somebody is counted no more who may be here: nodes count theirs anew; or L
--- if it is the last.
+-- nobody is counted, which is not what somebody who is here should read; R if somebody is counted no more who may be here:
+-- nodes count theirs anew; or L if it is the last.
 local function frame(s, kind)
   local host = s.away_until and 'away' or 'connected'
   local away = s.away_until and int(s.away_until) or 'null'
