@@ -10,12 +10,19 @@ mod rooms;
 mod socket;
 mod web;
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef, Request, State},
-    http::{HeaderName, HeaderValue, Method, header},
+    http::{self, HeaderName, HeaderValue, Method, header},
     middleware::{self, Next},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post, put},
@@ -23,7 +30,7 @@ use axum::{
 use tower::ServiceBuilder;
 use tower_http::{
     cors::CorsLayer,
-    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
     trace::TraceLayer,
 };
@@ -35,6 +42,7 @@ use crate::{
     limit::PerAddress,
     lobby::Lobby,
     providers::{Providers, Reloader},
+    rooms::{hex, random_bytes},
     session::Sessions,
     telemetry::Metrics,
 };
@@ -131,7 +139,7 @@ pub fn router(state: AppState) -> Router {
     // a box of its own.
     let layers = ServiceBuilder::new()
         .layer(middleware::map_request(without_odd_id))
-        .layer(SetRequestIdLayer::new(REQUEST_ID.clone(), MakeRequestUuid))
+        .layer(SetRequestIdLayer::new(REQUEST_ID.clone(), Numbered::new()))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID.clone()))
         .layer(trace())
         .layer(fixed(header::REFERRER_POLICY, "strict-origin-when-cross-origin"))
@@ -176,6 +184,26 @@ async fn without_odd_id(mut request: Request) -> Request {
         request.headers_mut().remove(&REQUEST_ID);
     }
     request
+}
+
+/// Ids for the log: which start of which node, and which request of it.
+#[derive(Clone)]
+struct Numbered {
+    start: Arc<str>,
+    last: Arc<AtomicU64>,
+}
+
+impl Numbered {
+    fn new() -> Numbered {
+        Numbered { start: hex(&random_bytes::<6>()).into(), last: Arc::default() }
+    }
+}
+
+impl MakeRequestId for Numbered {
+    fn make_request_id<B>(&mut self, _: &http::Request<B>) -> Option<RequestId> {
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::try_from(format!("{}-{number}", self.start)).ok().map(RequestId::new)
+    }
 }
 
 fn fixed(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

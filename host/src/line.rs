@@ -2,7 +2,7 @@
 //! whoever cannot go on leaves the rest to the session.
 
 use std::{
-    io,
+    io::{self, Read},
     net::Shutdown,
     pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,8 +11,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
     sync::watch,
     time::{self, Sleep, sleep},
 };
@@ -95,7 +97,7 @@ pub(crate) struct Writing<'a> {
 
 impl Line {
     pub(crate) fn over_tcp(held: Held) -> Line {
-        if let Err(error) = socket2::SockRef::from(held.stream()).set_send_buffer_size(SEND_BUFFER_BYTES) {
+        if let Err(error) = SockRef::from(held.stream()).set_send_buffer_size(SEND_BUFFER_BYTES) {
             debug!(%error, "a connection's buffer could not be set");
         }
         Line::new(Stream::Tcp(held))
@@ -212,7 +214,7 @@ impl Line {
         match &self.stream {
             Stream::Tcp(held) => loop {
                 ready!(held.stream().poll_read_ready(cx))?;
-                match held.stream().try_read(into) {
+                match try_read(held.stream(), into) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     read => return Poll::Ready(read),
                 }
@@ -255,7 +257,7 @@ impl Line {
     /// Nothing is written any more, and the client sees that; what it writes can be read on.
     pub(crate) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
         let hung_up = match &self.stream {
-            Stream::Tcp(held) => socket2::SockRef::from(held.stream()).shutdown(Shutdown::Write),
+            Stream::Tcp(held) => SockRef::from(held.stream()).shutdown(Shutdown::Write),
             Stream::Other(duplex) => ready!(locked(duplex).as_mut().poll_shutdown(cx)),
         };
         if let Err(error) = hung_up {
@@ -395,6 +397,21 @@ impl Out {
         if let Some(at) = self.rest_at.take() {
             metrics.written_after(at.elapsed());
         }
+    }
+}
+
+/// Reads what is there. Less than there is room for was all of it: nobody looks again until there is more.
+fn try_read(stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
+    let mut read = None;
+    let looked = stream.try_io(Interest::READABLE, || {
+        let bytes = (&*SockRef::from(stream)).read(into)?;
+        read = Some(bytes);
+        // Where readiness comes in edges, that is.
+        if cfg!(target_os = "linux") && 0 < bytes && bytes < into.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match read {
+        Some(bytes) => Ok(bytes),
+        None => looked.map(|()| 0),
     }
 }
 

@@ -153,7 +153,8 @@ impl Lobby {
         if self.live.was_closed(code) {
             return Err(LobbyError::NotFound);
         }
-        match self.wake(code).await {
+        // Most know the room: what it takes to find one is no part of what they take.
+        match Box::pin(self.wake(code)).await {
             // Database or live store are away: what this node knows is still true.
             Err(error) if error.is_away() && known.is_some() => known.ok_or(LobbyError::NotFound),
             woken => woken,
@@ -171,14 +172,14 @@ impl Lobby {
         if self.live.was_closed(code) {
             return Err(LobbyError::NotFound);
         }
-        let look = async {
+        let look = Box::pin(async {
             let record = self.rooms.find(code).await?.ok_or(LobbyError::NotFound)?;
             Ok((Arc::new(record), self.live.read(code).await?.snapshot))
-        };
+        });
         match look.await {
             Err(LobbyError::Live(LiveError::UnknownRoom)) => {
                 // The live store has forgotten it.
-                let room = self.wake(code).await?;
+                let room = Box::pin(self.wake(code)).await?;
                 let snapshot = room.snapshot().ok_or(LobbyError::NotFound)?;
                 Ok((room.record(), snapshot))
             }

@@ -16,9 +16,11 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{ServiceExt, service_fn};
@@ -120,6 +122,11 @@ pub async fn serve(
     stop: CancellationToken,
     tracker: TaskTracker,
 ) {
+    // Linux's connections have what their listener has: two calls fewer for each.
+    let is_inherited = cfg!(target_os = "linux");
+    if is_inherited {
+        tune(&SockRef::from(&listener));
+    }
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -135,12 +142,19 @@ pub async fn serve(
         };
         // Who is turned away costs nothing more.
         let Some(place) = places.take(peer.ip()) else { continue };
-        tune(&stream);
+        if !is_inherited {
+            tune(&SockRef::from(&stream));
+        }
         tracker.spawn(connection(Held { stream, _place: place }, peer, app.clone(), stop.clone()));
     }
 }
 
 async fn connection(stream: Held, peer: SocketAddr, app: Router, stop: CancellationToken) {
+    // Whoever says nothing yet has no buffers.
+    let said_something = timeout(HEAD_DEADLINE, stream.stream().readable());
+    if !matches!(stop.run_until_cancelled(said_something).await, Some(Ok(Ok(())))) {
+        return;
+    }
     let service = service_fn(move |mut request: axum::http::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         app.clone().oneshot(request)
@@ -165,10 +179,10 @@ async fn connection(stream: Held, peer: SocketAddr, app: Router, stop: Cancellat
 }
 
 /// Small frames leave at once, and a vanished peer is noticed.
-fn tune(stream: &TcpStream) {
-    let tuned = stream.set_nodelay(true);
+fn tune(socket: &SockRef<'_>) {
+    let tuned = socket.set_tcp_nodelay(true);
     #[cfg(target_os = "linux")]
-    let tuned = tuned.and_then(|()| socket2::SockRef::from(stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT)));
+    let tuned = tuned.and_then(|()| socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT)));
     if let Err(error) = tuned {
         debug!(%error, "a connection could not be tuned");
     }
@@ -258,6 +272,18 @@ mod tests {
         }
         let (answer, after) = answer_to("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(answer.contains("here") && deadline.contains(&after), "{answer} after {after:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_connection_has_what_its_listener_has() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        tune(&SockRef::from(&listener));
+        let _peer = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
+        let (accepted, _) = listener.accept().await.expect("a connection");
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().expect("known"));
+        assert_eq!(socket.tcp_user_timeout().expect("known"), Some(TCP_USER_TIMEOUT));
     }
 
     #[test]

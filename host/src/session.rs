@@ -149,7 +149,7 @@ impl Session {
             && let Some(seen) = seen
         {
             // Before anything is said about the room: the first STATE is the right one already.
-            if let Err(error) = self.shared.live.offer(&room, &seen).await {
+            if let Err(error) = Box::pin(self.shared.live.offer(&room, &seen)).await {
                 debug!(%error, "what the host saw last could not be offered");
             }
         }
@@ -202,7 +202,7 @@ impl Session {
     /// Sees what was ordered through, says goodbye, and waits a little for the answer.
     async fn leave(mut self, end: End) {
         if let (End::Close(close::RESTARTING, _), Some(_)) = (&end, &self.member) {
-            self.hear_out().await;
+            Box::pin(self.hear_out()).await;
         }
         let mut is_heard = !matches!(end, End::Gone);
         while let Some(outcome) = self.ordered().await {
@@ -289,7 +289,7 @@ impl Session {
                     self.answer(outcome).await?;
                 }
                 let (live, member) = (&self.shared.live, self.member.as_ref().expect("entered"));
-                match live.catch_up(member.room()).await {
+                match Box::pin(live.catch_up(member.room())).await {
                     // Away: the newest this node knows is still true: positions go on by themselves.
                     Err(error) if !error.is_away() => {}
                     _ => self.line.owe_newest(),
