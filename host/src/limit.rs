@@ -83,6 +83,13 @@ impl PerAddress {
         })
     }
 
+    /// Answers a guess: whether it was right, or how long to wait. A wrong one costs a token, and without one nothing is told.
+    /// Seen and taken at once: of guesses that are made side by side no more are answered than one after another, and
+    /// those that are right cost nothing.
+    pub fn judge(&self, address: IpAddr, is_right: bool, now: Instant) -> Result<bool, Duration> {
+        if is_right { self.check(address, now) } else { self.take(address, now) }.map(|()| is_right)
+    }
+
     fn with(
         &self,
         address: IpAddr,
@@ -153,6 +160,18 @@ mod tests {
         let a = IpAddr::from([10, 0, 0, 1]);
         assert!(limit.check(a, now).is_ok() && limit.check(a, now).is_ok() && limit.take(a, now).is_ok());
         assert_eq!(limit.check(a, now), Err(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn of_guesses_as_many_are_answered_as_there_are_tokens_and_right_ones_cost_nothing() {
+        let limit = PerAddress::new(2);
+        let now = Instant::now();
+        let judge = |is_right| limit.judge(IpAddr::from([10, 0, 0, 1]), is_right, now);
+        assert!((0..100).all(|_| judge(true) == Ok(true)));
+        assert_eq!([judge(false), judge(true), judge(false)], [Ok(false), Ok(true), Ok(false)]);
+        for is_right in [false, true] {
+            assert_eq!(judge(is_right), Err(Duration::from_secs(30)), "whether it is right is not told");
+        }
     }
 
     #[test]

@@ -63,25 +63,23 @@ impl Sessions {
         Arc::new(Sessions { live, limits, metrics, stop, tracker, wheel })
     }
 
-    /// Runs a socket to its end. `first` was read before it was one; `wrong_key` hears of a key that is not the room's.
+    /// Runs a socket to its end. `first` was read before it was one; `judge` hears whether a key is the room's, and says
+    /// it again, unless whoever showed it has shown too many that are not.
     pub(crate) fn run(
         self: Arc<Self>,
         line: Line,
         first: Vec<u8>,
         room: Arc<LiveRoom>,
-        wrong_key: impl FnOnce(),
+        judge: impl FnOnce(bool) -> Option<bool>,
     ) -> impl Future<Output = ()> {
         // Made before the future is, which would keep a place for everything it is made of.
         let mut session = Session::new(self, line, first);
         async move {
             // What it takes to get in is let go of before the long wait.
-            let end = match Box::pin(session.enter(room)).await {
+            let end = match Box::pin(session.enter(room, judge)).await {
                 Ok(()) => session.stay().await,
                 Err(end) => end,
             };
-            if let End::Close(close::WRONG_KEY, _) = end {
-                wrong_key();
-            }
             Box::pin(session.leave(end)).await;
         }
     }
@@ -126,7 +124,7 @@ impl Session {
     }
 
     /// From HELLO to WELCOME.
-    async fn enter(&mut self, room: Arc<LiveRoom>) -> Result<(), End> {
+    async fn enter(&mut self, room: Arc<LiveRoom>, judge: impl FnOnce(bool) -> Option<bool>) -> Result<(), End> {
         let hello_deadline = Duration::from_secs(self.shared.limits.hello_secs);
         let stop = self.shared.stop.clone();
         let Hello { name, key, seen } = tokio::select! {
@@ -137,13 +135,14 @@ impl Session {
             () = stop.cancelled() => return Err(End::Close(close::RESTARTING, "the node is restarting")),
         };
         let record = room.record();
-        let role = match key {
+        let role = match key.map(|key| judge(record.host_key.matches(&key))) {
             None => Role::Viewer,
-            Some(key) if record.host_key.matches(&key) => Role::Host,
-            Some(_) => {
+            Some(Some(true)) => Role::Host,
+            Some(Some(false)) => {
                 let _ = self.error(ErrorCode::BadHostKey, "this key is not the room's").await;
                 return Err(End::Close(close::WRONG_KEY, "wrong key"));
             }
+            Some(None) => return Err(End::Close(close::TOO_FAST, "too many wrong keys from this address")),
         };
         if role == Role::Host
             && let Some(seen) = seen

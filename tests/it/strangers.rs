@@ -1,5 +1,6 @@
 //! What strangers can take, and what they are told.
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{
@@ -33,6 +34,60 @@ async fn who_guesses_at_codes_and_keys_has_to_wait_whatever_they_name_next() {
     assert!(answer.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
     assert_eq!(Member::connect(&app, &room.code, None).await.err().unwrap().status.as_u16(), 429);
     assert_eq!(app.get("/api/v1/rooms").await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn guesses_side_by_side_are_answered_no_more_than_one_after_another() {
+    let server = "[server]\nbind = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    let app = App::with(&format!("{server}[limits]\nguesses_per_minute = 20\n{MP4}")).await;
+    let room = app.room().await;
+    // Ten seconds are enough for three more.
+    let few = 20..=23;
+
+    // On sockets that were open before the first guess.
+    let mut sockets = Vec::new();
+    for _ in 0..150 {
+        sockets.push(Member::connect(&app, &room.code, None).await.unwrap());
+    }
+    let hello = json!({ "type": "HELLO", "key": "wrong" });
+    let ends = join_all(sockets.iter_mut().map(|socket| async {
+        socket.send(hello.clone()).await;
+        socket.is_closed().await.0
+    }))
+    .await;
+    let answered = ends.iter().filter(|end| **end == 4401).count();
+    assert!(few.contains(&answered) && ends.iter().all(|end| [4401, 4429].contains(end)), "{answered}: {ends:?}");
+    // The right one is not told apart, either.
+    let mut late = Member::connect(&app, &room.code, None).await;
+    if let Ok(late) = &mut late {
+        late.send(json!({ "type": "HELLO", "key": room.key })).await;
+        assert_eq!(late.is_closed().await.0, 4429);
+    }
+
+    // Over REST, from elsewhere.
+    let asks = |from: &'static str, method: Method, path: String, key: &str| {
+        let request = app.raw(method, &path).header("x-forwarded-for", from).bearer_auth(key);
+        async move { request.send().await.unwrap().status().as_u16() }
+    };
+    let code = |n: u8| format!("/api/v1/rooms/AAA{}AA", char::from(b'A' + n % 8));
+    let codes = join_all((0..150).map(|n| asks("10.0.0.1", Method::GET, code(n), ""))).await;
+    let upgrades = join_all((0..150).map(|n| asks("10.0.0.2", Method::GET, code(n).replace("api", "ws"), ""))).await;
+    let path = format!("/api/v1/rooms/{}", room.code);
+    let keys = join_all((0..150).map(|_| asks("10.0.0.3", Method::DELETE, path.clone(), "wrong"))).await;
+    for (guesses, wrong) in [(codes, 404), (upgrades, 404), (keys, 403)] {
+        let answered = guesses.iter().filter(|status| **status == wrong).count();
+        assert!(few.contains(&answered), "{answered} of {wrong}");
+        assert!(guesses.iter().all(|status| [wrong, 429].contains(status)), "{guesses:?}");
+    }
+
+    // Who has the key is never kept out by having it.
+    let right = join_all((0..50).map(|_| {
+        let request = app.raw(Method::PUT, &format!("{path}/source")).header("x-forwarded-for", "10.0.0.4");
+        let request = request.bearer_auth(&room.key).json(&crate::harness::clock());
+        async move { request.send().await.unwrap().status().as_u16() }
+    }))
+    .await;
+    assert!(right.iter().all(|status| *status == 200), "{right:?}");
 }
 
 #[tokio::test]

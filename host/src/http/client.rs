@@ -23,7 +23,7 @@ use super::{
     AppState,
     error::{Error, ErrorCode, FieldError},
 };
-use crate::{config, rooms::RoomCode};
+use crate::{config, lobby::LobbyError, rooms::RoomCode};
 
 /// A body has a few hundred bytes.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
@@ -41,6 +41,21 @@ impl FromRequestParts<AppState> for Address {
     }
 }
 
+/// Answers a guess, right or wrong; to whoever has made too many wrong ones, neither. Every code and key that somebody
+/// names comes by here after it was looked at, and before anything is said or done.
+pub(super) fn judge(state: &AppState, address: IpAddr, is_right: bool) -> Result<bool, Error> {
+    let judged = state.guesses.judge(address, is_right, Instant::now());
+    judged.map_err(|wait| Error::rate_limited("unknown codes, wrong keys and failing ids", wait))
+}
+
+/// What a code led to: see [`judge`].
+pub(super) fn found<T>(state: &AppState, address: IpAddr, found: Result<T, LobbyError>) -> Result<T, Error> {
+    let found = found.map_err(Error::from);
+    let is_unknown = found.as_ref().is_err_and(|error| error.code() == ErrorCode::RoomNotFound);
+    judge(state, address, !is_unknown)?;
+    found
+}
+
 /// Whoever has named too many rooms that do not exist, keys that are not a room's, or ids that make a plugin fail, waits
 /// before they name another: what they are told then does not depend on what they name.
 pub(super) async fn guesses_are_counted(
@@ -49,13 +64,11 @@ pub(super) async fn guesses_are_counted(
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
-    let check = state.guesses.check(address, Instant::now());
-    check.map_err(|wait| Error::rate_limited("unknown codes, wrong keys and failing ids", wait))?;
+    // Nothing is looked up for them, either.
+    judge(&state, address, true)?;
     let response = next.run(request).await;
-    if let Some(ErrorCode::RoomNotFound | ErrorCode::BadHostKey | ErrorCode::ProviderFailed) =
-        response.extensions().get()
-    {
-        let _ = state.guesses.take(address, Instant::now());
+    if let Some(ErrorCode::ProviderFailed) = response.extensions().get() {
+        judge(&state, address, false)?;
     }
     Ok(response)
 }

@@ -98,6 +98,10 @@ impl Error {
         Error { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
+    pub(super) fn code(&self) -> ErrorCode {
+        self.code
+    }
+
     pub(super) fn rate_limited(what: &str, wait: Duration) -> Self {
         let detail = format!("too many {what} from this address; try again in {} s", wait.as_secs() + 1);
         Error { retry_after: Some(wait), ..Error::new(ErrorCode::RateLimited, detail) }

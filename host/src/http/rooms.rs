@@ -1,6 +1,6 @@
 //! Rooms over REST: created, listed, looked at, given another source, closed.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use axum::{
     Json as JsonAnswer,
@@ -13,7 +13,7 @@ use streamit_plugin_api::PlaybackSource;
 
 use super::{
     AppState,
-    client::{Address, BearerKey, Code, Json},
+    client::{Address, BearerKey, Code, Json, found, judge},
     error::{Error, ErrorCode},
 };
 use crate::{
@@ -144,19 +144,23 @@ pub(super) async fn list(
     Ok(no_store(RoomList { rooms: rooms.collect(), next_cursor }))
 }
 
-pub(super) async fn show(State(state): State<AppState>, Code(code): Code) -> Result<impl IntoResponse, Error> {
-    let (record, snapshot) = state.lobby.look(code).await?;
+pub(super) async fn show(
+    State(state): State<AppState>,
+    Address(address): Address,
+    Code(code): Code,
+) -> Result<impl IntoResponse, Error> {
+    let (record, snapshot) = found(&state, address, state.lobby.look(code).await)?;
     Ok(no_store(view(&state, &record, snapshot).await?))
 }
 
 pub(super) async fn set_source(
     State(state): State<AppState>,
+    Address(address): Address,
     Code(code): Code,
     BearerKey(key): BearerKey,
     Json(source): Json<Source>,
 ) -> Result<impl IntoResponse, Error> {
-    let room = state.lobby.enter(code).await?;
-    check_key(&room, &key)?;
+    check_key(&state, address, code, &key).await?;
     playable(&state, &source).await?;
     let room = state.lobby.set_source(code, &source).await?;
     Ok(no_store(view(&state, &room.record(), newest(&room)?).await?))
@@ -164,11 +168,11 @@ pub(super) async fn set_source(
 
 pub(super) async fn close(
     State(state): State<AppState>,
+    Address(address): Address,
     Code(code): Code,
     BearerKey(key): BearerKey,
 ) -> Result<StatusCode, Error> {
-    let room = state.lobby.enter(code).await?;
-    check_key(&room, &key)?;
+    check_key(&state, address, code, &key).await?;
     state.lobby.close(code, CloseReason::ClosedByHost).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -194,11 +198,11 @@ async fn embed_url(state: &AppState, source: &Source) -> Result<String, Provider
     Ok(format!("{public_path}{url}"))
 }
 
-fn check_key(room: &LiveRoom, key: &str) -> Result<(), Error> {
-    if room.record().host_key.matches(key) {
-        Ok(())
-    } else {
-        Err(Error::new(ErrorCode::BadHostKey, "the key in `Authorization` is not this room's"))
+async fn check_key(state: &AppState, address: IpAddr, code: RoomCode, key: &str) -> Result<(), Error> {
+    let room = found(state, address, state.lobby.enter(code).await)?;
+    match judge(state, address, room.record().host_key.matches(key))? {
+        true => Ok(()),
+        false => Err(Error::new(ErrorCode::BadHostKey, "the key in `Authorization` is not this room's")),
     }
 }
 

@@ -15,7 +15,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::{
     AppState,
-    client::{Address, Code, Origin},
+    client::{Address, Code, Origin, found},
     error::{Error, ErrorCode},
 };
 use crate::{line::Line, server::Held, telemetry};
@@ -42,16 +42,14 @@ pub(super) async fn upgrade(
     if *state.lobby.live.cut_off().borrow() {
         return Err(Error::new(ErrorCode::Unavailable, "this node has lost its live store; another one may have it"));
     }
-    let room = state.lobby.enter(code).await?;
+    let room = found(&state, address, state.lobby.enter(code).await)?;
     let upgrade = upgrade?;
     let (sessions, tracker) = (state.sessions.clone(), state.sessions.tracker.clone());
     // Whether there is a place is known when the client has said who it is: a host always has one.
-    let wrong_key = move || {
-        let _ = state.guesses.take(address, Instant::now());
-    };
+    let judge = move |is_right| state.guesses.judge(address, is_right, Instant::now()).ok();
     // At the usual level there is none: what a subscriber keeps of a span it would keep for every viewer.
     let span = debug_span!("ws.session", room = %telemetry::alias(code));
-    Ok(upgrade.answer(tracker, move |line, first| sessions.run(line, first, room, wrong_key).instrument(span)))
+    Ok(upgrade.answer(tracker, move |line, first| sessions.run(line, first, room, judge).instrument(span)))
 }
 
 impl Upgrade {

@@ -12,8 +12,12 @@ const LOOK_MS = 250;
 /** A handshake may take this long: a slow line needs several round trips for it. */
 const CONNECT_MS = 10_000;
 
-/** Too many messages. */
+/** Too many messages; before WELCOME, too many wrong keys. */
 const TOO_FAST = 4429;
+const TOO_MUCH = {
+  orders: "These were too many orders at once; the line is opened anew.",
+  keys: "Too many wrong keys came from your address; trying again in a moment.",
+};
 
 /** Codes after which coming back makes no sense. */
 const FINAL = new Map([
@@ -203,6 +207,7 @@ export class Connection extends EventTarget {
 
   /** @param {number} code */
   #ended(code) {
+    const wasWelcome = this.#isWelcome;
     this.#socket = null;
     this.#isWelcome = false;
     this.#burst = null;
@@ -213,7 +218,7 @@ export class Connection extends EventTarget {
       return;
     }
     this.#reportUnheard();
-    if (code === TOO_FAST) this.#emit("error", { code: "too_fast", message: "These were too many orders at once; the line is opened anew." });
+    if (code === TOO_FAST) this.#emit("error", { code: "too_fast", message: TOO_MUCH[wasWelcome ? "orders" : "keys"] });
     this.#emit("status", "lost");
     if (!this.#isAway) this.#retry();
   }

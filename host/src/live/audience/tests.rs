@@ -86,7 +86,7 @@ impl Bench {
     }
 
     fn run(&self, line: Line) {
-        self.tracker.spawn(self.sessions.clone().run(line, Vec::new(), self.room.clone(), || {}));
+        self.tracker.spawn(self.sessions.clone().run(line, Vec::new(), self.room.clone(), |_| None));
     }
 
     /// Waits until every session has ended.
@@ -487,7 +487,7 @@ async fn what_is_kept_of_a_viewer_is_small() {
     let (held, _client) = connected(0).await;
     let line = Line::over_tcp(held);
     let line_bytes = size_of_val(&line);
-    let session_bytes = size_of_val(&bench.sessions.clone().run(line, Vec::new(), bench.room.clone(), || {}));
+    let session_bytes = size_of_val(&bench.sessions.clone().run(line, Vec::new(), bench.room.clone(), |_| None));
     assert!(line_bytes + session_bytes < 1200, "{line_bytes} and {session_bytes}");
 }
 
