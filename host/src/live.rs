@@ -756,6 +756,10 @@ pub struct Member {
 }
 
 impl Member {
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
     pub fn room(&self) -> &Arc<LiveRoom> {
         &self.room
     }

@@ -19,7 +19,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 use tungstenite::{Message, Utf8Bytes};
 
-use self::{orders::Orders, reader::Reader, wheel::Wheel};
+use self::{
+    orders::{Orders, Outcome, Taken},
+    reader::Reader,
+    wheel::Wheel,
+};
 use crate::{
     config::Limits,
     limit::Bucket,
@@ -94,15 +98,15 @@ struct Session {
     bad_messages: u32,
     seat: Option<Seat>,
     member: Option<Member>,
-    /// A host's, from the first on.
+    /// A host's, from the first on; anybody's, who asks for what is not known here.
     orders: Option<Box<Orders>>,
 }
 
 /// What a session waits for.
 enum Event {
     Heard(Message),
-    /// What became of an order.
-    Ordered(Result<(), LiveError>),
+    /// What became of an order, or of a question.
+    Done(Outcome),
 }
 
 impl Session {
@@ -204,7 +208,7 @@ impl Session {
             Box::pin(self.hear_out()).await;
         }
         let mut is_heard = !matches!(end, End::Gone);
-        while let Some(outcome) = self.ordered().await {
+        while let Some(outcome) = self.done().await {
             is_heard = is_heard && self.answer(outcome).await.is_ok();
         }
         (self.seat, self.member) = (None, None);
@@ -240,7 +244,7 @@ impl Session {
             });
             let step = match next.await {
                 None | Some(Err(_)) => return,
-                Some(Ok(Event::Ordered(outcome))) => self.answer(outcome).await,
+                Some(Ok(Event::Done(outcome))) => self.answer(outcome).await,
                 Some(Ok(Event::Heard(_))) if !self.bucket.take(Instant::now()) => return,
                 Some(Ok(Event::Heard(Message::Text(text)))) if Instant::now() < deadline => self.heard(&text).await,
                 Some(Ok(Event::Heard(Message::Text(text)))) => self.refuse(&text).await,
@@ -256,9 +260,7 @@ impl Session {
     async fn refuse(&mut self, text: &str) -> Result<(), End> {
         let is_host = self.member.as_ref().is_some_and(|member| member.role() == Role::Host);
         match ClientMessage::parse(text, is_host) {
-            Ok(Some(ClientMessage::Command(_))) => {
-                self.answer(Err(LiveError::Unavailable("the node is restarting".into()))).await
-            }
+            Ok(Some(ClientMessage::Command(_))) => self.refuse_order().await,
             _ => Ok(()),
         }
     }
@@ -266,13 +268,14 @@ impl Session {
     async fn heard(&mut self, text: &str) -> Result<(), End> {
         let (live, member) = (&self.shared.live, self.member.as_ref().expect("entered"));
         match ClientMessage::parse(text, member.role() == Role::Host) {
-            Ok(Some(ClientMessage::Command(order))) => {
-                let orders = || Box::new(Orders::new(live.clone(), member.room().clone()));
-                if self.orders.get_or_insert_with(orders).push(order) {
+            Ok(Some(ClientMessage::Command(order))) => match orders(&mut self.orders, member).push(order) {
+                Taken::Waits => Ok(()),
+                Taken::Replaces => {
                     self.shared.metrics.commands_replaced.inc();
+                    Ok(())
                 }
-                Ok(())
-            }
+                Taken::Not => self.refuse_order().await,
+            },
             // A command of somebody who is not the host: no error, no effect, no answer.
             Ok(None) => {
                 self.shared.metrics.commands_ignored.inc();
@@ -283,17 +286,12 @@ impl Session {
                 self.say(&ServerMessage::Pong { client_ms, server_ms }).await
             }
             Ok(Some(ClientMessage::Sync)) => {
-                // Whoever asks sees what they ordered.
-                while let Some(outcome) = self.ordered().await {
-                    self.answer(outcome).await?;
+                let is_known = live.follows(member.room());
+                match &mut self.orders {
+                    None if is_known => self.line.owe_newest(),
+                    // Whoever asks sees what they ordered.
+                    known => orders(known, member).ask(),
                 }
-                let (live, member) = (&self.shared.live, self.member.as_ref().expect("entered"));
-                match Box::pin(live.catch_up(member.room())).await {
-                    // Away: the newest this node knows is still true: positions go on by themselves.
-                    Err(error) if !error.is_away() => {}
-                    _ => self.line.owe_newest(),
-                }
-                // Otherwise the room has just been closed; its last frame is on the way.
                 Ok(())
             }
             Ok(Some(ClientMessage::Hello(_))) => self.complain(BadMessage("HELLO was said already".into())).await,
@@ -301,28 +299,45 @@ impl Session {
         }
     }
 
-    /// What became of the order that is under way; nothing if there is none.
-    async fn ordered(&mut self) -> Option<Result<(), LiveError>> {
+    /// What became of what is under way; nothing if that is nothing.
+    async fn done(&mut self) -> Option<Outcome> {
         let orders = self.orders.as_mut().filter(|orders| !orders.is_empty())?;
         Some(poll_fn(|cx| orders.poll(cx)).await)
     }
 
     /// Whoever gave an order sees in the next STATE that it was carried out, and is told that it was not.
-    async fn answer(&mut self, ordered: Result<(), LiveError>) -> Result<(), End> {
-        let Err(error) = ordered else { return Ok(()) };
-        self.shared.metrics.commands_failed.inc();
-        match error {
-            LiveError::Unavailable(_) => {
-                let sentence = "the order could not be carried out and will not be later; try again in a moment";
-                self.error(ErrorCode::LiveUnavailable, sentence).await
+    async fn answer(&mut self, outcome: Outcome) -> Result<(), End> {
+        let error = match outcome {
+            // The room has just been closed; its last frame is on the way.
+            Outcome::CaughtUp(Err(error)) if !error.is_away() => return Ok(()),
+            // Also if the store is away: the newest this node knows is still true, since positions go on by themselves.
+            Outcome::CaughtUp(_) => {
+                self.line.owe_newest();
+                return Ok(());
             }
+            Outcome::Ordered(Ok(())) => return Ok(()),
+            Outcome::Ordered(Err(error)) => error,
+        };
+        match error {
+            LiveError::Unavailable(_) => self.refuse_order().await,
             LiveError::Unanswered => {
+                self.shared.metrics.commands_failed.inc();
                 let sentence = "the order was not answered in time; it may have been carried out: the next STATE tells";
                 self.error(ErrorCode::LiveUnavailable, sentence).await
             }
             // The room has just been closed; its last frame is on the way.
-            LiveError::UnknownRoom | LiveError::Closed => Ok(()),
+            LiveError::UnknownRoom | LiveError::Closed => {
+                self.shared.metrics.commands_failed.inc();
+                Ok(())
+            }
         }
+    }
+
+    /// Nothing was done, and nothing will be.
+    async fn refuse_order(&mut self) -> Result<(), End> {
+        self.shared.metrics.commands_failed.inc();
+        let sentence = "the order could not be carried out and will not be later; try again in a moment";
+        self.error(ErrorCode::LiveUnavailable, sentence).await
     }
 
     /// The next text message. Counts bad frames.
@@ -340,7 +355,7 @@ impl Session {
         loop {
             let message = match self.next().await? {
                 Event::Heard(message) => message,
-                Event::Ordered(outcome) => {
+                Event::Done(outcome) => {
                     Box::pin(self.answer(outcome)).await?;
                     continue;
                 }
@@ -370,15 +385,12 @@ impl Session {
         if let Some(orders) = &mut self.orders
             && let Poll::Ready(outcome) = orders.poll(cx)
         {
-            return Poll::Ready(Ok(Event::Ordered(outcome)));
+            return Poll::Ready(Ok(Event::Done(outcome)));
         }
         let mut nothing = Bytes::new();
         let (line, writing) = self.writing(&mut nothing);
         if let Poll::Ready(end) = line.poll_end(cx, writing) {
             return Poll::Ready(Err(end));
-        }
-        if self.orders.as_ref().is_some_and(|orders| orders.is_full()) {
-            return Poll::Pending;
         }
         self.reader.poll(cx, &self.line).map_ok(Event::Heard)
     }
@@ -415,4 +427,9 @@ impl Session {
         let frames = member.as_ref().map(|member| &member.frames);
         (line, Writing { own, frames, metrics: &shared.metrics, stall })
     }
+}
+
+/// What a member has ordered and asked for; begun with the first of it.
+fn orders<'a>(known: &'a mut Option<Box<Orders>>, member: &Member) -> &'a mut Orders {
+    known.get_or_insert_with(|| Box::new(Orders::new(member.live().clone(), member.room().clone())))
 }

@@ -855,6 +855,38 @@ async fn orders_that_wait_for_redis_are_few_and_keep_their_order() {
     until(|| async { app.view(&room).await["presence"]["host"] != "connected" }).await;
 }
 
+#[tokio::test]
+async fn whoever_asks_whether_the_line_lives_waits_for_no_order() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let line = Proxy::to(&[&format!("127.0.0.1:{}", redis.port())]);
+    let limits = "[limits]\nmessages_per_sec = 10000\nmessages_burst = 100000";
+    let app = App::with(&config(&format!("redis://{}", line.address()), &postgres.url(), 300, limits)).await;
+    let (_, mut ann, mut ben) = app.room_of_two().await;
+    ben.sees(|s| s["presence"]["viewers"] == 2).await;
+    line.delay(Duration::from_millis(60));
+    let before = Calls::of(&redis);
+    // None replaces another, and each changes something.
+    for n in 0..20 {
+        ann.send(json!({ "type": "PLAY", "position_ms": n * 2_000 })).await;
+        ann.send(json!({ "type": "PAUSE", "position_ms": n * 2_000 + 1_000 })).await;
+    }
+    let (_, mut heard) = ann.ping().await;
+    let shown = heard.iter().filter(|message| message["type"] == "STATE").count();
+    assert!(shown <= 4, "the PING waited for {shown} orders");
+    line.delay(Duration::ZERO);
+    heard.extend(ann.outcome().await);
+    // Too many waited; those of which it was said so are those that were not carried out.
+    let told =
+        |words| heard.iter().filter(|it| it["message"].as_str().is_some_and(|it| it.contains(words))).count() as u64;
+    let (refused, unknown) = (told("will not be later"), told("may have been carried out"));
+    let done = Calls::of(&redis).since(&before).publishes;
+    assert!((1..40).contains(&refused), "{refused} refused");
+    assert!(
+        (40 - refused - unknown..=40 - refused).contains(&done),
+        "{refused} refused, {unknown} unknown, {done} done"
+    );
+}
+
 /// What a Redis was asked so far.
 struct Calls {
     scripts: u64,

@@ -147,14 +147,29 @@ impl Member {
         }
     }
 
-    /// The STATE as the store has it now.
-    /// Waits until whatever it has ordered is carried out or refused; answers what it heard meanwhile. A SYNC waits for that,
-    /// and a PING behind it for the SYNC.
+    /// Waits until whatever it has ordered is carried out or refused; answers what it heard meanwhile. A SYNC waits for that;
+    /// and only a STATE that says nothing new is certainly its answer.
     pub(crate) async fn outcome(&mut self) -> Vec<Value> {
-        self.send(json!({ "type": "SYNC" })).await;
-        self.ping().await.1
+        let mut heard = Vec::new();
+        loop {
+            let (mut known, asked) = (self.state["version"].clone(), heard.len());
+            self.send(json!({ "type": "SYNC" })).await;
+            while heard[asked..].last().is_none_or(|message: &Value| message["type"] != "STATE") {
+                heard.push(self.next().await);
+                if heard.last().is_some_and(|message| message["type"] == "CLOSED") {
+                    return heard;
+                }
+            }
+            heard.extend(self.ping().await.1);
+            for state in heard[asked..].iter().filter(|message| message["type"] == "STATE") {
+                if std::mem::replace(&mut known, state["version"].clone()) == state["version"] {
+                    return heard;
+                }
+            }
+        }
     }
 
+    /// The STATE as the store has it now.
     pub(crate) async fn sync(&mut self) -> Value {
         self.send(json!({ "type": "SYNC" })).await;
         let state = self.next().await;
