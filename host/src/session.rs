@@ -3,6 +3,7 @@
 #[cfg(test)]
 pub(crate) mod echo;
 mod orders;
+mod pulse;
 mod reader;
 mod wheel;
 
@@ -21,6 +22,7 @@ use tungstenite::{Message, Utf8Bytes};
 
 use self::{
     orders::{Orders, Outcome, Taken},
+    pulse::Pulse,
     reader::Reader,
     wheel::Wheel,
 };
@@ -53,6 +55,7 @@ pub struct Sessions {
     /// What the node waits for before it ends.
     pub tracker: TaskTracker,
     wheel: Wheel,
+    pulse: Arc<Pulse>,
 }
 
 impl Sessions {
@@ -64,7 +67,8 @@ impl Sessions {
         tracker: TaskTracker,
     ) -> Arc<Sessions> {
         let wheel = Wheel::start(&limits, live.cut_off(), stop.clone(), &tracker);
-        Arc::new(Sessions { live, limits, metrics, stop, tracker, wheel })
+        let pulse = Pulse::start(stop.clone(), &tracker);
+        Arc::new(Sessions { live, limits, metrics, stop, tracker, wheel, pulse })
     }
 
     /// Runs a socket to its end. `first` was read before it was one; `judge` hears whether a key is the room's, and says
@@ -98,6 +102,10 @@ struct Session {
     bad_messages: u32,
     seat: Option<Seat>,
     member: Option<Member>,
+    /// What is read was said after the node was held up so often.
+    said_after: u64,
+    /// That often, it was asked for a sign of that.
+    asked_after: u64,
     /// A host's, from the first on; anybody's, who asks for what is not known here.
     orders: Option<Box<Orders>>,
 }
@@ -114,6 +122,7 @@ impl Session {
         let limits = &shared.limits;
         let bucket = Bucket::new(limits.messages_per_sec as f64, limits.messages_burst as f64, Instant::now());
         let reader = Reader::new(first, usize::try_from(limits.message_bytes).unwrap_or(usize::MAX));
+        let said_after = shared.pulse.times_held_up();
         Session {
             shared,
             line: Arc::new(line),
@@ -123,6 +132,8 @@ impl Session {
             bad_messages: 0,
             seat: None,
             member: None,
+            said_after,
+            asked_after: said_after,
             orders: None,
         }
     }
@@ -268,6 +279,7 @@ impl Session {
     async fn heard(&mut self, text: &str) -> Result<(), End> {
         let (live, member) = (&self.shared.live, self.member.as_ref().expect("entered"));
         match ClientMessage::parse(text, member.role() == Role::Host) {
+            Ok(Some(ClientMessage::Command(_))) if self.may_be_old() => self.refuse_old_order().await,
             Ok(Some(ClientMessage::Command(order))) => match orders(&mut self.orders, member).push(order) {
                 Taken::Waits => Ok(()),
                 Taken::Replaces => {
@@ -333,6 +345,22 @@ impl Session {
         }
     }
 
+    /// Whether what is read may have been said before the node was held up, and given up since.
+    fn may_be_old(&self) -> bool {
+        self.said_after != self.shared.pulse.times_held_up()
+    }
+
+    /// Not carried out however late. Pongs come in order with what else a client says: whatever follows the answer to a ping
+    /// of after that time is new.
+    async fn refuse_old_order(&mut self) -> Result<(), End> {
+        let times = self.shared.pulse.times_held_up();
+        if std::mem::replace(&mut self.asked_after, times) != times {
+            let ping = self.reader.frame(Message::Ping(Bytes::copy_from_slice(&times.to_be_bytes())));
+            self.send(ping).await?;
+        }
+        self.refuse_order().await
+    }
+
     /// Nothing was done, and nothing will be.
     async fn refuse_order(&mut self) -> Result<(), End> {
         self.shared.metrics.commands_failed.inc();
@@ -369,6 +397,9 @@ impl Session {
                 Message::Ping(_) => {
                     let pong = self.reader.replies();
                     self.send(pong).await?;
+                }
+                Message::Pong(payload) if payload[..] == self.asked_after.to_be_bytes() => {
+                    self.said_after = self.asked_after;
                 }
                 Message::Pong(_) | Message::Frame(_) => {}
                 Message::Close(_) => return Err(End::Left),

@@ -388,6 +388,28 @@ async fn a_stopping_host_closes_its_sockets_with_1012_and_loses_nothing() {
     assert_eq!(app.host(&room).await.welcome["you"]["role"], "host");
 }
 
+/// A page has given its order up by then, says so, and is elsewhere: it is not carried out behind everybody's back.
+#[tokio::test]
+async fn what_was_ordered_while_the_node_was_stopped_is_not_carried_out_when_it_goes_on() {
+    let app = App::with(MP4).await;
+    let (_, mut ann, mut ben) = app.room_of_two().await;
+    app.signal("-STOP");
+    ann.seek(9_000).await;
+    ann.send(json!({ "type": "PAUSE", "position_ms": 9_000 })).await;
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    app.signal("-CONT");
+    for _ in 0..2 {
+        assert!(ann.hears_error("live_unavailable").await.contains("will not be later"));
+    }
+    // From then on what is ordered is done, and nothing else was.
+    ann.seek(5_000).await;
+    while ben.state["playback"]["position_ms"] != 5_000 {
+        ben.next().await;
+        assert_ne!(ben.state["playback"]["position_ms"], 9_000, "{}", ben.state);
+    }
+    assert!(ann.outcome().await.iter().all(|message| message["type"] == "STATE"));
+}
+
 #[tokio::test]
 async fn who_says_goodbye_is_answered() {
     let app = App::start().await;
