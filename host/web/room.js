@@ -285,8 +285,10 @@ const PLAYS = { PLAY: true, PAUSE: false };
 
 /** The player is already where the host put it: it stays there until the room has answered. */
 function orderFromPlayer(message) {
-  stage.follower.claim(PLAYS[message.type]);
+  const isPlaying = PLAYS[message.type];
+  stage.follower.claim(isPlaying);
   if (!order(message)) stage.follower.disclaim();
+  else if (isPlaying !== undefined) transport.expect(isPlaying);
 }
 
 /** A hand on the player's own bar seeks many times a second; the player says itself where it has come to. */
@@ -310,6 +312,8 @@ stage.addEventListener("act", ({ detail: { kind, seconds } }) => {
   }
   if (!Number.isFinite(seconds)) return;
   if (kind === "seek") seeks.wish(seconds);
+  // Two hosts did the same at once; the player here took the second for its opposite.
+  else if (transport.isOvertaken) follower.refresh();
   else orderFromPlayer({ type: ORDERS[kind], ...report(seconds) });
 });
 

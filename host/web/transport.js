@@ -1,6 +1,7 @@
 // The host's controls: play, pause, and the position. They ask; what is shown is what the room says.
 import { $, clockText, spokenTime } from "./page.js";
-import { isOver } from "../client/v1.js";
+import { Seen } from "./seen.js";
+import { isOver, localMs } from "../client/v1.js";
 
 /** One press of a button, and one of an arrow key. */
 const STEP_S = 10;
@@ -50,6 +51,7 @@ export class Transport extends EventTarget {
   /** What was asked for last, until the room has answered. @type {boolean | null} */
   #asked = null;
   #forgetting = null;
+  #seen = new Seen();
   #seeks = new Newest((seconds) => this.#order({ type: "SEEK", position_ms: Math.round(seconds * 1000) }));
   #view = { isPlaying: false, seconds: 0, duration: NaN, canSeek: true, hasEnded: false, canPlay: false };
 
@@ -72,10 +74,12 @@ export class Transport extends EventTarget {
 
   show(view) {
     this.#view = view;
-    if (view.isPlaying === this.#asked) this.#asked = null;
     const { isPlaying, seconds, duration, canSeek } = view;
     const hasEnd = Number.isFinite(duration) && duration > 0;
     const hasEnded = view.hasEnded || isOver(seconds, duration);
+    // Of what their own hand does nobody is surprised.
+    this.#seen.show({ isPlaying, hasEnded }, localMs(), isPlaying === this.#asked || this.#held !== null);
+    if (isPlaying === this.#asked) this.#asked = null;
     const label = isPlaying && !hasEnded ? "Pause" : "Play";
     if ($("play").textContent !== label) $("play").textContent = label;
     $("play").setAttribute("aria-disabled", String(label === "Play" && !view.canPlay));
@@ -93,18 +97,26 @@ export class Transport extends EventTarget {
     if ($("time").textContent !== text) $("time").textContent = text;
   }
 
+  /** The person has ordered so, here or with the player. Pressed again before the room has answered, it means the other. */
+  expect(isPlaying) {
+    this.#asked = isPlaying;
+    this.#seen.pressed();
+    clearTimeout(this.#forgetting);
+    this.#forgetting = setTimeout(() => { this.#asked = null; }, ASKED_MS);
+  }
+
+  /** Whether who plays or pauses at this moment, with their player's own button, wants what the room has just done. */
+  get isOvertaken() { return this.#asked === null && this.#seen.isOvertaken(localMs()); }
+
   #toggle() {
-    const { seconds, duration, canPlay } = this.#view;
-    const hasEnded = this.#view.hasEnded || isOver(seconds, duration);
-    const isPlaying = this.#asked ?? this.#view.isPlaying;
+    const { canPlay } = this.#view;
+    const { hasEnded, isPlaying: wasPlaying } = this.#seen.at(localMs());
+    const isPlaying = this.#asked ?? wasPlaying;
     if ((!isPlaying || hasEnded) && !canPlay) {
       this.dispatchEvent(new Event("refused"));
       return;
     }
-    // Pressed again before the room has answered, it means the other.
-    this.#asked = !isPlaying;
-    clearTimeout(this.#forgetting);
-    this.#forgetting = setTimeout(() => { this.#asked = null; }, ASKED_MS);
+    this.expect(!isPlaying);
     // What has ended is begun again.
     if (hasEnded) this.#order({ type: "PLAY", position_ms: 0 });
     else this.#order({ type: isPlaying ? "PAUSE" : "PLAY" });

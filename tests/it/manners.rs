@@ -182,6 +182,45 @@ async fn a_button_that_is_pressed_twice_says_its_name_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_hosts_who_press_play_at_once_have_it_played() {
+    let scene = Scene::new().await;
+    let ann = scene.host().await;
+    let mut tab = scene.app.host(&scene.room).await;
+    ann.until("document.querySelector('#play').getAttribute('aria-disabled') === 'false'").await;
+    ann.run("window.orders = () => counted.sent.filter((type) => type === 'PLAY' || type === 'PAUSE'); return 0;")
+        .await;
+    // Her hand is on its way when the other host's order arrives: it comes down a moment later.
+    let then = async |press: &str| {
+        ann.run(&format!(
+            "const button = document.querySelector('#play');
+             window.hasPressed = false;
+             new MutationObserver((_, watch) => {{
+               watch.disconnect();
+               setTimeout(() => {{ {press}; hasPressed = true; }}, 25);
+             }}).observe(button, {{ childList: true }});
+             return 0;"
+        ))
+        .await;
+    };
+    then("button.click()").await;
+    tab.play().await;
+    ann.until("hasPressed").await;
+    assert_eq!(ann.eval("orders()").await, json!(["PLAY"]));
+    assert_eq!(scene.app.view(&scene.room).await["playback"]["is_playing"], true);
+    // Pressed again it is a pause: she knows what she did.
+    ann.click("#play").await;
+    tab.sees(|state| state["playback"]["is_playing"] == false).await;
+    // A click on the picture makes of a player that has just been started one that rests.
+    ann.until(&format!("{VIDEO}.paused && !{VIDEO}.seeking")).await;
+    then(&format!("{VIDEO}.play().catch(() => {{}}); {VIDEO}.pause()")).await;
+    tab.play().await;
+    ann.until(&format!("hasPressed && !{VIDEO}.paused && {VIDEO}.currentTime > 0.2")).await;
+    assert_eq!(ann.eval("orders()").await, json!(["PLAY", "PAUSE"]));
+    assert_eq!(scene.app.view(&scene.room).await["playback"]["is_playing"], true);
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_next_film_is_as_loud_as_the_last_and_keeps_the_whole_screen() {
     let scene = Scene::new().await;
     let ann = scene.host().await;

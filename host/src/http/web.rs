@@ -47,6 +47,7 @@ static ASSETS: LazyLock<HashMap<&'static str, Asset>> = assets! { "../../web/" {
     "page.js": SCRIPT,
     "notices.js": SCRIPT,
     "params.js": SCRIPT,
+    "seen.js": SCRIPT,
     "stage.js": SCRIPT,
     "sync-panel.js": SCRIPT,
     "transport.js": SCRIPT,
