@@ -41,6 +41,7 @@ pub mod rooms;
 pub mod server;
 pub mod session;
 pub mod telemetry;
+mod text;
 pub mod timeline;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};

@@ -9,6 +9,7 @@ use streamit_plugin_api::MediaType;
 use crate::{
     playback::{Command, Hold, Order, PlaybackState},
     rooms::Source,
+    text::can_be_seen,
     timeline::Seen,
 };
 
@@ -177,10 +178,13 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadMessage> {
 fn checked_name(name: &str) -> Result<String, BadMessage> {
     let trimmed = name.trim();
     let chars = trimmed.chars().count();
-    if (1..=NAME_CHARS).contains(&chars) && !trimmed.chars().any(char::is_control) {
+    if chars <= NAME_CHARS && can_be_seen(trimmed) && !trimmed.chars().any(char::is_control) {
         Ok(trimmed.to_owned())
     } else {
-        Err(BadMessage(format!("a name has 1 to {NAME_CHARS} characters, none of them a control character")))
+        let sentence = format!(
+            "a name has 1 to {NAME_CHARS} characters, none of them a control character, and something of it can be seen"
+        );
+        Err(BadMessage(sentence))
     }
 }
 

@@ -24,11 +24,10 @@ async function start() {
 $("create").addEventListener("submit", async (event) => {
   event.preventDefault();
   $("form-error").textContent = "";
-  const title = typed($("title").value, TITLE_CHARS);
-  const isWrong = title.isTooLong ? `A title has at most ${TITLE_CHARS} characters.` : "";
-  $("create").querySelector('[data-error="title"]').textContent = isWrong;
+  const title = typed($("title").value, TITLE_CHARS, "title");
+  $("create").querySelector('[data-error="title"]').textContent = title.wrong;
   const source = form.read();
-  if (!source || isWrong) return;
+  if (!source || title.wrong) return;
   $("submit").disabled = true;
   try {
     const body = {

@@ -69,13 +69,19 @@ export function spokenTime(seconds) {
   return said.join(" ") || "the start";
 }
 
+/** A character that leaves a mark, as the server has it (`can_be_seen`). */
+const MARK = /[^\p{White_Space}\p{Cc}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffb]/u;
+
 /**
  * Text a person typed, as the server counts it: whole characters, at most `most` of them. Half a character (a lone
- * surrogate) is none.
+ * surrogate) is none. `wrong` says in words why the server would not take it; `what` it is.
  */
-export function typed(text, most) {
+export function typed(text, most, what) {
   const whole = text.toWellFormed().trim();
-  return { text: whole, isTooLong: [...whole].length > most };
+  let wrong = "";
+  if ([...whole].length > most) wrong = `A ${what} has at most ${most} characters.`;
+  else if (whole && !MARK.test(whole)) wrong = `There is nothing to see in this ${what}.`;
+  return { text: whole, wrong };
 }
 
 /** Text where nothing can be put around it, like the name of a tab: without the signs that turn what follows them. */

@@ -119,9 +119,9 @@ async function arrive() {
 
 $("enter").addEventListener("submit", (event) => {
   event.preventDefault();
-  const { text, isTooLong } = typed($("name").value, NAME_CHARS);
-  $("name-error").textContent = isTooLong ? `A name has at most ${NAME_CHARS} characters.` : "";
-  if (isTooLong) return;
+  const { text, wrong } = typed($("name").value, NAME_CHARS, "name");
+  $("name-error").textContent = wrong;
+  if (wrong) return;
   $("name").value = text;
   kept.write("name", text);
   join();

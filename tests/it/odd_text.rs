@@ -20,6 +20,8 @@ fn titles() -> Vec<(String, Option<String>)> {
     let none = || Some("clock.webm".to_owned());
     vec![
         fine(format!("{}😀", "b".repeat(119))),
+        fine("👨\u{200d}👩".to_owned()),
+        fine("\u{200b}a".to_owned()),
         (format!("{}😀", "b".repeat(120)), None),
         fine("😀".repeat(120)),
         ("😀".repeat(121), None),
@@ -89,6 +91,56 @@ fn reads_on(css: &str) -> String {
            return at(text.length - 1) > at(0);
          }})()"
     )
+}
+
+/// The first and the last of each kind of them; white space on its own is no title rather than a bad one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_seen_is_no_title_and_no_name() {
+    let scene = Scene::new().await;
+    let window = scene.window().await;
+    window.goto(&scene.app.url).await;
+    // The page's own idea of them, from the browser's tables of Unicode.
+    let ranges = window
+        .run(
+            "const { typed } = await import('/assets/page.js');
+             const ranges = [];
+             for (let code = 0x80; code <= 0x10ffff; code += 1) {
+               if (!typed(`\\u200b${String.fromCodePoint(code)}\\u200b`, 3, 'title').wrong) continue;
+               const last = ranges.at(-1);
+               if (last?.[1] === code - 1) last[1] = code;
+               else ranges.push([code, code]);
+             }
+             return ranges;",
+        )
+        .await;
+    let ends = |range: &Value| [0, 1].map(|end| u32::try_from(range[end].as_u64().unwrap()).unwrap());
+    let ranges: Vec<[u32; 2]> = ranges.as_array().unwrap().iter().map(ends).collect();
+    assert!(ranges.len() > 20, "{ranges:x?}");
+    let title = |letter: char| json!({ "title": format!("\u{200b}{letter}\u{200b}"), "source": clock() });
+    for [first, last] in ranges {
+        for (code, is_seen) in [(first - 1, true), (first, false), (last, false), (last + 1, true)] {
+            let Some(letter) = char::from_u32(code).filter(|letter| !letter.is_control()) else { continue };
+            let answer = scene.app.post("/api/v1/rooms", title(letter)).await;
+            assert_eq!(answer.status.as_u16() == 201, is_seen, "{code:x}: {}", answer.body);
+            if !is_seen {
+                assert_eq!(answer.fields(), [("title".to_owned(), "format".to_owned())], "{code:x}");
+            }
+        }
+    }
+    let unseen = "\u{200b}\u{3164}";
+    assert_eq!(
+        create(&window, &scene.app, &json!(unseen).to_string()).await,
+        Err("There is nothing to see in this title.".into())
+    );
+    let mut member = crate::harness::Member::connect(&scene.app, &scene.room.code, None).await.unwrap();
+    member.send(json!({ "type": "HELLO", "name": unseen })).await;
+    assert_eq!(member.next().await["code"], "bad_message");
+    window.goto(&scene.link(&scene.app.url)).await;
+    window.until("!document.querySelector('#enter').hidden").await;
+    window.run(&format!("document.querySelector('#name').value = {}; return 0;", json!(unseen))).await;
+    window.click("#join").await;
+    window.until("document.querySelector('#name-error').textContent === 'There is nothing to see in this name.'").await;
+    window.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ use crate::{
     protocol::{CloseReason, HostState, Presence},
     providers::{ProviderError, Providers},
     rooms::{NewRoom, Room, RoomCode, Source, Visibility},
+    text::can_be_seen,
 };
 
 /// The database holds no longer id, and no provider has one.
@@ -213,6 +214,9 @@ fn checked_title(title: &str) -> Result<Option<String>, Error> {
     }
     if trimmed.chars().any(char::is_control) {
         return Err(Error::field("title", "format", "a title has no control characters"));
+    }
+    if !trimmed.is_empty() && !can_be_seen(trimmed) {
+        return Err(Error::field("title", "format", "there is nothing to see in this title"));
     }
     Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()))
 }
