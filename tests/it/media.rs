@@ -61,10 +61,17 @@ async fn a_file_that_is_swapped_is_another_file() {
     assert_eq!(ask("if-range", etag).await, 206);
     assert_eq!(ask("if-range", first.headers["last-modified"].to_str().unwrap()).await, 206);
     assert_eq!(ask("if-none-match", &format!("\"x\", W/{etag}")).await, 304);
+    assert_eq!(ask("if-match", etag).await, 206);
+    let modified = first.headers["last-modified"].to_str().unwrap();
+    assert_eq!(ask("if-unmodified-since", modified).await, 206);
+    assert_eq!(ask("if-unmodified-since", "Fri, 13 Feb 2009 23:31:30 GMT").await, 412);
     fs::write(app.path("media/new"), vec![7; 5000]).unwrap();
     fs::rename(app.path("media/new"), app.path("media/clock.webm")).unwrap();
     assert_eq!(ask("if-range", etag).await, 200, "parts of two files never mix");
     assert_eq!(ask("if-none-match", etag).await, 206);
+    let other = app.raw(Method::GET, "/media/clock.webm").header("if-match", etag).send().await.unwrap();
+    assert_eq!(other.status().as_u16(), 412);
+    assert_eq!(other.headers()["content-type"], "application/problem+json");
 }
 
 #[cfg(unix)]
@@ -81,6 +88,9 @@ async fn only_files_that_lie_in_the_folder_are_served_and_nothing_hangs() {
     symlink(app.path("config/streamit.toml"), media("outside.toml")).unwrap();
     symlink("/", media("root")).unwrap();
     symlink("films/one.txt", media("inside.txt")).unwrap();
+    symlink(".hidden", media("shown.txt")).unwrap();
+    symlink(".git", media("films/git")).unwrap();
+    symlink("../.git/config", media("films/config")).unwrap();
     symlink("loop.txt", media("loop.txt")).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(media("pipe.webm")).status().unwrap().success());
     for name in [
@@ -89,6 +99,9 @@ async fn only_files_that_lie_in_the_folder_are_served_and_nothing_hangs() {
         ".hidden",
         ".git/config",
         "outside.toml",
+        "shown.txt",
+        "films/git/config",
+        "films/config",
         "root/etc/hostname",
         "loop.txt",
         "pipe.webm",

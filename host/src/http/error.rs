@@ -18,6 +18,7 @@ use crate::{live::LiveError, lobby::LobbyError, providers::ProviderError, rooms:
 pub(super) enum ErrorCode {
     NotFound,
     RangeNotSatisfiable,
+    PreconditionFailed,
     RoomNotFound,
     ProviderNotFound,
     MethodNotAllowed,
@@ -40,6 +41,7 @@ impl ErrorCode {
         match self {
             NotFound | RoomNotFound | ProviderNotFound => StatusCode::NOT_FOUND,
             RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
+            PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             InvalidRequest => StatusCode::BAD_REQUEST,
             InvalidMedia => StatusCode::UNPROCESSABLE_ENTITY,
@@ -58,6 +60,7 @@ impl ErrorCode {
         match self {
             NotFound => "There is nothing at this address",
             RangeNotSatisfiable => "There is no such part of the file",
+            PreconditionFailed => "This is not what was asked for",
             RoomNotFound => "There is no such room",
             ProviderNotFound => "There is no such provider",
             MethodNotAllowed => "This address does not take this method",

@@ -53,7 +53,8 @@ pub(super) async fn file(
 /// The file of that name with what is known about it; nothing if it is none, hidden, or not below the folder.
 fn open(folder: &FilePath, name: &str) -> io::Result<Option<(std::fs::File, Metadata, HeaderValue)>> {
     let relative = PathBuf::from(name);
-    let is_plain = |part| matches!(part, Component::Normal(part) if !part.to_string_lossy().starts_with('.'));
+    let is_plain =
+        |part: Component<'_>| matches!(part, Component::Normal(part) if !part.to_string_lossy().starts_with('.'));
     if name.is_empty() || name.ends_with('/') || name.contains('\0') || !relative.components().all(is_plain) {
         return Ok(None);
     }
@@ -63,8 +64,8 @@ fn open(folder: &FilePath, name: &str) -> io::Result<Option<(std::fs::File, Meta
     };
     let resolved = folder.canonicalize().and_then(|folder| Ok((folder.join(&relative).canonicalize()?, folder)));
     let path = match resolved {
-        // A link may lead to anywhere below the folder.
-        Ok((path, folder)) if path.starts_with(&folder) => path,
+        // A link may lead to anywhere below the folder that could be named.
+        Ok((path, folder)) if path.strip_prefix(&folder).is_ok_and(|below| below.components().all(is_plain)) => path,
         Ok(_) => return Ok(None),
         Err(error) if is_missing(&error) => return Ok(None),
         Err(error) => return Err(error),
@@ -106,7 +107,7 @@ async fn answer(mut file: File, about: &Metadata, kind: HeaderValue, headers: &H
         let inert = "sandbox; default-src 'none'; style-src 'unsafe-inline'";
         head.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(inert));
     }
-    if is_known(headers, &etag) {
+    if is_known(headers, &etag, about.modified().ok())? {
         return Ok((StatusCode::NOT_MODIFIED, head).into_response());
     }
     let range = match headers.get(header::RANGE).filter(|_| is_same(headers, &etag, modified)) {

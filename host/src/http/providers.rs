@@ -98,7 +98,7 @@ pub(super) async fn bridge(
         return Err(Error::new(ErrorCode::ProviderNotReady, format!("the provider `{id}` has no readable library")));
     };
     let etag = format!("\"{}\"", description.bridge_hash);
-    if is_known(&headers, &etag) {
+    if is_known(&headers, &etag, None)? {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     let is_by_hash = uri.query().and_then(|query| query.strip_prefix("v=")) == Some(&description.bridge_hash);

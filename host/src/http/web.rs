@@ -90,7 +90,10 @@ impl Asset {
 
     /// The file, or "unchanged": a page is asked for at each visit and sent only after an upgrade.
     fn answer(&self, headers: &HeaderMap) -> Response {
-        let fresh = is_known(headers, &self.etag);
+        let fresh = match is_known(headers, &self.etag, None) {
+            Ok(fresh) => fresh,
+            Err(error) => return error.into_response(),
+        };
         let head = [(header::ETAG, self.etag.as_str()), (header::CACHE_CONTROL, "no-cache")];
         if fresh {
             return (StatusCode::NOT_MODIFIED, head).into_response();
