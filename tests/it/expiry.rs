@@ -77,12 +77,21 @@ async fn a_full_redis_closes_no_room() {
     assert!(!heard.iter().any(|message| message["type"] == "CLOSED"), "{heard:?}");
     ann.send(json!({ "type": "PLAY" })).await;
     ann.hears_error("live_unavailable").await;
+    // The operator is told once, and why.
+    for node in &shared.nodes[..2] {
+        let log = node.log();
+        let told: Vec<_> = log.lines().filter(|line| line.contains("takes no heartbeats")).collect();
+        assert!(matches!(told[..], [line] if line.contains("WARN") && line.contains("OOM")), "{told:?}");
+    }
     shared.redis.ask("CONFIG SET maxmemory 0").unwrap();
     until(|| async {
         let view = shared.nodes[1].view(&room).await;
         view["presence"]["viewers"] == 2 && view["presence"]["host"] == "connected"
     })
     .await;
+    for node in &shared.nodes[..2] {
+        until(|| async { node.log().matches("the live store takes heartbeats again").count() == 1 }).await;
+    }
     ann.send(json!({ "type": "PLAY" })).await;
     ben.sees(|s| s["playback"]["is_playing"] == true).await;
 }

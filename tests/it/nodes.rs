@@ -887,6 +887,43 @@ async fn whoever_asks_whether_the_line_lives_waits_for_no_order() {
     );
 }
 
+/// Far from Redis a node is still on the way out of rooms that it has forgotten when their people come back.
+#[tokio::test]
+async fn whoever_comes_back_while_their_rooms_are_forgotten_hears_every_order_as_it_is_given() {
+    let (redis, postgres) = (Redis::start(), Postgres::start());
+    let line = Proxy::to(&[&format!("127.0.0.1:{}", redis.port())]);
+    let near = App::with(&config(&redis.url(), &postgres.url(), 300, "")).await;
+    let far = App::with(&config(&format!("redis://{}", line.address()), &postgres.url(), 300, "")).await;
+    line.delay(Duration::from_millis(40));
+    let (mut rooms, mut hosts) = (Vec::new(), Vec::new());
+    for _ in 0..30 {
+        let room = near.room().await;
+        hosts.push(near.host(&room).await);
+        rooms.push(room);
+    }
+    let enter = || futures_util::future::join_all(rooms.iter().map(|room| far.viewer(room)));
+    let heard = || far.metric("streamit_frames_received_total");
+    let mut viewers = enter().await;
+    for round in 1..=3 {
+        drop(std::mem::take(&mut viewers));
+        until(|| async { far.metric("streamit_rooms").await == 0 }).await;
+        viewers = enter().await;
+        // Once everybody is counted nothing is said but what is ordered.
+        let whole = |state: &Value| state["presence"]["viewers"] == 2;
+        futures_util::future::join_all(viewers.iter_mut().map(|viewer| viewer.sees(whole))).await;
+        let mut before = 0;
+        while std::mem::replace(&mut before, heard().await) != before {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        for host in &mut hosts {
+            host.seek(round * 1_000).await;
+        }
+        futures_util::future::join_all(viewers.iter_mut().map(|viewer| viewer.sees_position(round * 1_000))).await;
+        // What is learnt from a heartbeat afterwards is not among them.
+        assert_eq!(heard().await - before, 30, "round {round}");
+    }
+}
+
 /// What a Redis was asked so far.
 struct Calls {
     scripts: u64,

@@ -6,6 +6,8 @@
 mod channels;
 mod clock;
 mod cluster;
+#[cfg(test)]
+mod fake;
 mod index;
 mod link;
 mod script;
