@@ -13,7 +13,7 @@ use streamit::{
         template::{self, Language},
     },
 };
-use streamit_plugin_api::{Media, MediaType};
+use streamit_plugin_api::{Media, MediaType, links::Meaning};
 
 use super::{BAD_CONFIGURATION, FAILED, Outcome, PluginCommand, print};
 
@@ -24,9 +24,10 @@ pub(super) fn run(command: PluginCommand) -> Outcome<()> {
             new(&name, &Language::Rust(dependency(api_path.as_deref(), api_git.as_deref(), api_version.as_deref())?))
         }
         PluginCommand::Inspect { file, json } => inspect(&file, json),
-        PluginCommand::Try { file, movie, tv, config } => {
+        PluginCommand::Try { file, link: Some(link), config, .. } => try_link(&file, &link, config.as_deref()),
+        PluginCommand::Try { file, movie, tv, config, .. } => {
             let media = movie.map(|id| Ok(Media::movie(id))).or_else(|| tv.map(|tv| episode(&tv)));
-            try_one(&file, &media.expect("one of the two is required")?, config.as_deref())
+            try_one(&file, &media.expect("one of the three is required")?, config.as_deref())
         }
         PluginCommand::Check { file, config, only, json } => check(&file, config.as_deref(), only.as_deref(), json),
         PluginCommand::List { .. } => unreachable!("main has taken it"),
@@ -68,6 +69,8 @@ fn inspect(file: &Path, json: bool) -> Outcome<()> {
     }
     let Inspected { id, name, version, abi, toolchain, media_types, embed_origins, sha256, .. } = &inspected;
     let Inspected { control, examples, rejects, bridge_bytes, bytes, .. } = &inspected;
+    let Inspected { link_places, link_examples, .. } = &inspected;
+    let places = if link_places.is_empty() { "none".to_owned() } else { link_places.join(", ") };
     let control = serde_json::to_value(control).expect("plain data");
     let lines = [
         format!("id             {id}"),
@@ -78,7 +81,8 @@ fn inspect(file: &Path, json: bool) -> Outcome<()> {
         format!("media types    {}", media_types.join(", ")),
         format!("control        {}", control.as_str().unwrap_or_default()),
         format!("embed origins  {}", embed_origins.join(", ")),
-        format!("golden cases   {examples} examples, {rejects} rejects"),
+        format!("links of       {places}"),
+        format!("golden cases   {examples} examples, {rejects} rejects, {link_examples} link examples"),
         format!("bridge         {bridge_bytes} bytes"),
         format!("file           {bytes} bytes"),
         format!("sha256         {sha256}"),
@@ -117,6 +121,21 @@ fn try_one(file: &Path, media: &Media<'_>, json: Option<&str>) -> Outcome<()> {
             Err((FAILED, format!("rejected\n{}", lines.collect::<Vec<_>>().join("\n"))))
         }
         Err(Untried::Failed(reason)) => Err((FAILED, reason)),
+    }
+}
+
+fn try_link(file: &Path, link: &str, json: Option<&str>) -> Outcome<()> {
+    match authoring::try_link(file, config(json)?, link, &program()).map_err(|error| (FAILED, error))? {
+        Meaning::Media(claim, url) => {
+            let guess = if claim.is_guess { " (a guess: the address does not say which episode)" } else { "" };
+            let start = claim.start_ms as f64 / 1000.0;
+            print(&format!("media  {}{guess}\nstart  {start} s\nurl    {url}", claim.media))
+        }
+        Meaning::Refused(reason) => Err((FAILED, format!("refused: {reason}"))),
+        Meaning::Nothing(None) => Err((FAILED, "not an address of this provider's: no rule in [[links]] fits".into())),
+        Meaning::Nothing(Some(rejection)) => {
+            Err((FAILED, format!("not an address of this provider's: a rule in [[links]] fits, and {rejection}")))
+        }
     }
 }
 

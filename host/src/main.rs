@@ -131,15 +131,19 @@ enum PluginCommand {
     },
     /// Ask a library for one URL, in a process of its own
     #[cfg(unix)]
+    #[command(group(clap::ArgGroup::new("question").required(true).args(["movie", "tv", "link"])))]
     Try {
         /// The library
         file: PathBuf,
         /// A movie's id
-        #[arg(long, value_name = "ID", required_unless_present = "tv", conflicts_with = "tv")]
+        #[arg(long, value_name = "ID")]
         movie: Option<String>,
         /// A series' id, season and episode
         #[arg(long, num_args = 1..=3, value_names = ["ID", "SEASON", "EPISODE"])]
         tv: Option<Vec<String>>,
+        /// An address as people paste it; one on the host itself is a path
+        #[arg(long, value_name = "URL")]
+        link: Option<String>,
         /// What would stand in `[providers.<id>] config`, as JSON; without it, that of the first golden example
         #[arg(long, value_name = "JSON")]
         config: Option<String>,

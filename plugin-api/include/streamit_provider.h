@@ -4,9 +4,9 @@
  * hidden visibility). The host reads the info block, the manifest (provider.toml) and the bridge (bridge.js) from the
  * file's bytes before any code runs; then it calls `create` once per configuration and `embed_url` as often as it likes.
  *
- * Versions   The major version is in the symbol's name and in the info block; a host refuses another. A minor version
- *            only appends fields: each struct begins with its `size`, which is never less than version 1.0 has, and a
- *            field is there only if it lies wholly inside that size and is not NULL.
+ * Versions   The major version is in the symbol's name and in the info block; a host refuses another, and a minor version
+ *            that is later than its own. A minor version only appends: each struct begins with its `size`, which is never
+ *            less than version 1.0 has, and a field is there only if it lies wholly inside that size and is not NULL.
  * Ownership  Nobody frees the other's memory. Inputs end with the call; `write` and `problem` copy.
  * Threads    `embed_url` and `extension` come from any thread, several at once. `create` and `destroy` never overlap
  *            other calls on the same instance. Several instances may exist. `write` and `problem` are called on the
@@ -28,9 +28,9 @@
 #define STREAMIT_ABI_MAJOR 1
 
 /**
- * The ABI's minor version: what may be read beyond the fields of `.0`.
+ * The ABI's minor version: what there is beyond `.0`. 1: the manifest has links.
  */
-#define STREAMIT_ABI_MINOR 0
+#define STREAMIT_ABI_MINOR 1
 
 /**
  * Bit 0 of StreamitAbiInfo.flags: a panic in the plugin becomes STREAMIT_STATUS_PANICKED instead of ending the process.
@@ -164,7 +164,7 @@ typedef struct {
    */
   uint16_t abi_major;
   /**
-   * The ABI's minor version.
+   * The ABI's minor version that the plugin needs; a host of an earlier one refuses it.
    */
   uint16_t abi_minor;
   /**

@@ -4,8 +4,9 @@
 //! [`Provider`](crate::Provider). The rules that hold for every function:
 //!
 //! - **Versions.** The major version is in the symbol's name and in [`StreamitAbiInfo`]; a host refuses another major.
-//!   A minor version only appends fields. Each struct begins with its `size`, which is never less than version 1.0 has;
-//!   a field is read only if it lies wholly inside that size and is not NULL.
+//!   A minor version only appends: fields, and kinds of entries in the manifest. Each struct begins with its `size`, which
+//!   is never less than version 1.0 has; a field is read only if it lies wholly inside that size and is not NULL. A host
+//!   refuses a plugin that needs a later minor version than its own, so that nothing in it is passed over in silence.
 //! - **Ownership.** Nobody frees the other's memory. Inputs end with the call; the sink and the problem receiver copy.
 //! - **Panics and exceptions** end inside the plugin, as [`STATUS_PANICKED`].
 //! - **Types** are fixed-width integers, pointers and `size_t`. Unknown values of a number mean "rejected", never
@@ -21,8 +22,8 @@ use std::{
 pub const MAGIC: [u8; 8] = *b"STREAMIT";
 /// The ABI's major version.
 pub const ABI_MAJOR: u16 = 1;
-/// The ABI's minor version: what may be read beyond the fields of `.0`.
-pub const ABI_MINOR: u16 = 0;
+/// The ABI's minor version: what there is beyond `.0`. 1: the manifest has links.
+pub const ABI_MINOR: u16 = 1;
 
 /// Bit 0 of [`StreamitAbiInfo::flags`]: a panic in the plugin becomes [`STATUS_PANICKED`] instead of ending the process.
 pub const FLAG_CATCHES_PANICS: u32 = 1;
@@ -86,7 +87,7 @@ pub struct StreamitAbiInfo {
     pub size: u32,
     /// The ABI's major version.
     pub abi_major: u16,
-    /// The ABI's minor version.
+    /// The ABI's minor version that the plugin needs; a host of an earlier one refuses it.
     pub abi_minor: u16,
     /// [`FLAG_CATCHES_PANICS`]; other bits are 0.
     pub flags: u32,

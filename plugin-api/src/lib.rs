@@ -4,7 +4,7 @@
 //! how a page drives it. It is a crate of three files, built into one library that an operator drops into a folder:
 //!
 //! ```text
-//! provider.toml   what can be said as data: names, id pattern, origins, capabilities, golden examples
+//! provider.toml   what can be said as data: names, id pattern, origins, capabilities, links, golden examples
 //! src/lib.rs      identity → URL
 //! bridge.js       the player in the browser, behind a small HTMLMediaElement-like object
 //! ```
@@ -63,7 +63,8 @@
 //! ```
 //!
 //! **An identity is valid exactly when [`Provider::embed_url`] returns a URL**: there is no second function to disagree
-//! with it. It is a pure function of configuration and identity; the host caches what it answers. What a viewer may
+//! with it. It is a pure function of configuration and identity; the host caches what it answers. Which addresses that people
+//! paste are the provider's, and which identity each means, the manifest says ([`links`]). What a viewer may
 //! *choose* about the player (colour, autoplay, where to start) never comes here: the manifest lists such
 //! [`RenderParam`]s, and the page appends them.
 //!
@@ -79,6 +80,7 @@
 pub mod abi;
 #[doc(hidden)]
 pub mod export;
+pub mod links;
 pub mod manifest;
 mod provider;
 mod source;

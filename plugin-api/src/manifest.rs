@@ -5,7 +5,10 @@ use std::{collections::HashSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Capabilities, Field, Media, MediaType, Provider};
+use crate::{
+    Capabilities, Field, Media, MediaType, Provider,
+    links::{self, Link, LinkExample, Links},
+};
 
 /// A parsed and checked `provider.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,12 @@ pub struct Manifest {
     /// Golden cases: this identity is refused, for this field.
     #[serde(default)]
     pub rejects: Vec<Reject>,
+    /// Which addresses are its own, and the identity in each. The first rule whose identity has a URL wins.
+    #[serde(default)]
+    pub links: Vec<Link>,
+    /// Golden cases: what this address means. At least one with an identity, if there are rules that find any.
+    #[serde(default)]
+    pub link_examples: Vec<LinkExample>,
 }
 
 /// How a provider's ids look: what a form shows, and checks before it asks.
@@ -224,6 +233,7 @@ impl Manifest {
             check(names.insert(name), format!("render_params: `{name}` is there twice"));
         }
         check(!self.examples.is_empty(), "examples: give at least one identity with its URL".into());
+        problems.extend(links::problems(&self.links, &self.link_examples));
         problems
     }
 
@@ -252,6 +262,14 @@ impl Manifest {
                 Ok(Err(rejection)) if rejection.problems().iter().any(|p| p.field == *field) => {}
                 came => failures.push(format!("{media}: expected a rejection of {}, came {came:?}", field.as_str())),
             }
+        }
+        for example in &self.link_examples {
+            let config = example.config.clone().unwrap_or_default();
+            let held = provider(&example.config).and_then(|provider| {
+                let links = Links::new(&self.links, &config)?;
+                example.check(&links, |media| Ok(provider.embed_url(media)))
+            });
+            failures.extend(held.err());
         }
         if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
     }
@@ -314,6 +332,67 @@ mod tests {
         let problems = Manifest::parse(&text).expect_err("three mistakes");
         let keys: Vec<_> = problems.problems().iter().map(|p| p.split(':').next().expect("a key")).collect();
         assert_eq!(keys, ["schema", "id", "player.embed_origins[0]"]);
+    }
+
+    #[test]
+    fn a_wrong_rule_about_links_is_named_by_its_number_and_key() {
+        let example = r#"
+            [[link_examples]]
+            link = "https://acme.example/1"
+            media = { media_type = "movie", external_id = "1" }
+        "#;
+        let rule = |rule: &str| format!("{GOOD}[[links]]\n{rule}\n{example}");
+        assert!(Manifest::parse(&rule("hosts = [\"acme.example\"]\npath = \"/{external_id}\"")).is_ok());
+        for (text, problem) in [
+            ("path = \"/{external_id}\"", "links[0].hosts: name hosts, or"),
+            (
+                "hosts = [\"a.example\"]\nunder = \"{config.x}\"\npath = \"/{external_id}\"",
+                "links[0].hosts: name hosts, or",
+            ),
+            (
+                "hosts = [\"A.example\"]\npath = \"/{external_id}\"",
+                "links[0].hosts: `A.example`: write it as `a.example`",
+            ),
+            ("hosts = [\"münchen.example\"]\npath = \"/{external_id}\"", "write it as `xn--mnchen-3ya.example`"),
+            ("hosts = [\"1.2.3.4\"]\npath = \"/{external_id}\"", "is not the name of a host"),
+            ("hosts = [\"a.example:81\"]\npath = \"/{external_id}\"", "is not the name of a host"),
+            ("hosts = [\"*.example\"]\npath = \"/{external_id}\"", "everybody's names"),
+            (
+                "under = \"base_url\"\npath = \"/{external_id}\"",
+                "links[0].under: `base_url`: expected \"{config.key}\"",
+            ),
+            ("hosts = [\"a.example\"]\npath = \"{external_id}\"", "links[0].path: `{external_id}` does not begin"),
+            ("hosts = [\"a.example\"]\npath = []", "links[0].path: name at least one"),
+            ("hosts = [\"a.example\"]\npath = \"/{id}\"", "links[0].external_id: {external_id} is not taken"),
+            (
+                "hosts = [\"a.example\"]\npath = [\"/{external_id}\", \"/x\"]",
+                "links[0].external_id: {external_id} is not taken",
+            ),
+            ("hosts = [\"a.example\"]\npath = \"/{external_id}/{slug}\"", "links[0].path: {slug} is taken for nothing"),
+            ("hosts = [\"a.example\"]\npath = \"/{external_id}/{external_id}\"", "{external_id} is taken twice"),
+            (
+                "hosts = [\"a.example\"]\npath = \"/{external_id}\"\nmedia_type = \"tv\"",
+                "links[0].season: an episode needs one",
+            ),
+            ("hosts = [\"a.example\"]\npath = \"/{external_id}\"\nseason = 1", "links[0].season: a movie has none"),
+            (
+                "hosts = [\"a.example\"]\npath = \"/{external_id}\"\nstart = [\"t\"]",
+                "links[0].start: `t`: expected query.NAME",
+            ),
+            ("hosts = [\"a.example\"]\npath = \"/x\"\nfollow = \"u\"", "links[0].follow: expected query.NAME"),
+            (
+                "hosts = [\"a.example\"]\npath = \"/{id}\"\nrefuse = \"no\"",
+                "links[0].path: {id} is taken for nothing beside `refuse`",
+            ),
+            ("hosts = [\"a.example\"]\npath = \"/x\"\nrefuse = \"\"", "links[0].refuse: a sentence"),
+            ("hosts = [\"a.example\"]\npath = \"/{external_id}\"\nhots = 1", "unknown field `hots`"),
+        ] {
+            let error = Manifest::parse(&rule(text)).expect_err(text).to_string();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
+        let no_example = format!("{GOOD}[[links]]\nhosts = [\"acme.example\"]\npath = \"/{{external_id}}\"\n");
+        let error = Manifest::parse(&no_example).expect_err("untried").to_string();
+        assert!(error.contains("link_examples: give at least one"), "{error}");
     }
 
     #[test]

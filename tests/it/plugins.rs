@@ -301,7 +301,19 @@ async fn what_is_wrong_with_a_plugin_is_one_failure() {
         // It cannot be made at all under what this example says it could.
         (data.replace(url, &own_config), bridge.clone(), "examples[0]", "config.nonsense: unknown key"),
         (data.replace("external_id = \"abc\"", "external_id = \"1\""), bridge.clone(), "rejects[0]", "it gave https"),
-        (data.replace("\"4711\", season = 1", "\"x\", season = 1"), bridge.clone(), "examples[1]", "should give"),
+        (data.replacen("\"4711\", season = 1", "\"x\", season = 1", 1), bridge.clone(), "examples[1]", "should give"),
+        (
+            data.replace("start_s = 90", "start_s = 91"),
+            bridge.clone(),
+            "link_examples[0]",
+            "it is movie `4711` from 90 s",
+        ),
+        (
+            data.replace("/notacme.", "/www.acme."),
+            bridge.clone(),
+            "link_examples[2]",
+            "should be nobody's; it is movie",
+        ),
         (data.clone(), bridge.replace("async play() {", "async play( {"), "bridge_syntax", "line 15, column 5: "),
         (
             data.clone(),
@@ -345,7 +357,7 @@ async fn inspect_and_try_answer_without_a_host() {
     let library = app.library("vidking");
     let library = library.to_str().unwrap();
     let inspected = succeeds(&app, &["plugin", "inspect", library]);
-    for line in ["id             vidking", "embed origins  https://www.vidking.net", "abi            1.0"] {
+    for line in ["id             vidking", "embed origins  https://www.vidking.net", "abi            1.1"] {
         assert!(inspected.contains(line), "{inspected}");
     }
     let tried = succeeds(&app, &["plugin", "try", library, "--tv", "119051", "1", "8"]);
@@ -355,7 +367,29 @@ async fn inspect_and_try_answer_without_a_host() {
     let said = text(&output.stderr);
     assert!(said.contains("season (missing): ") && said.contains("episode (missing): "), "{said}");
 
+    let links = |link: &str| app.streamit(&["plugin", "try", library, "--link", link]).output().unwrap();
+    let understood = links("https://www.themoviedb.org/tv/119051-x/season/1/episode/8");
+    assert!(understood.status.success());
+    let lines =
+        "media  tv `119051` season 1 episode 8\nstart  0 s\nurl    https://www.vidking.net/embed/tv/119051/1/8\n";
+    assert_eq!(text(&understood.stdout), lines);
+    let guessed = links("themoviedb.org/tv/119051");
+    assert!(text(&guessed.stdout).contains("season 1 episode 1 (a guess"), "{}", text(&guessed.stdout));
+    for (link, said) in [
+        ("https://www.themoviedb.org/person/1", "refused: this is neither a film nor an episode"),
+        ("https://www.themoviedb.org/movie/x", "a rule in [[links]] fits, and external_id: a TMDB id has"),
+        ("https://example.org/", "no rule in [[links]] fits"),
+        ("what was it", "this is no address of the web"),
+    ] {
+        let output = links(link);
+        assert_eq!(output.status.code(), Some(1), "{link}");
+        assert!(text(&output.stderr).contains(said), "{link}: {}", text(&output.stderr));
+    }
+    assert!(inspected.contains("links of       www.themoviedb.org, themoviedb.org, www.vidking.net"), "{inspected}");
+
     let mp4 = app.library("mp4");
+    let tried = succeeds(&app, &["plugin", "try", mp4.to_str().unwrap(), "--link", "/media/a%20b.webm#t=1:30"]);
+    assert_eq!(tried, "media  movie `a b.webm`\nstart  90 s\nurl    /media/a%20b.webm\n");
     let config = r#"{ "base_url": "https://cdn.example/" }"#;
     let tried = succeeds(&app, &["plugin", "try", mp4.to_str().unwrap(), "--movie", "a.mp4", "--config", config]);
     assert_eq!(tried, "https://cdn.example/a.mp4\n");

@@ -39,6 +39,9 @@ const uint8_t streamit_bridge[] = BRIDGE_TEXT;
 #ifndef ABI_MAJOR
 #define ABI_MAJOR STREAMIT_ABI_MAJOR
 #endif
+#ifndef ABI_MINOR
+#define ABI_MINOR STREAMIT_ABI_MINOR
+#endif
 #ifndef MAGIC
 #define MAGIC STREAMIT_MAGIC
 #endif
@@ -60,7 +63,7 @@ const uint8_t streamit_bridge[] = BRIDGE_TEXT;
 const StreamitAbiInfo streamit_abi_info = {.magic = MAGIC,
                                            .size = INFO_SIZE,
                                            .abi_major = ABI_MAJOR,
-                                           .abi_minor = STREAMIT_ABI_MINOR,
+                                           .abi_minor = ABI_MINOR,
                                            .flags = FLAGS,
                                            .manifest_len = MANIFEST_LEN,
                                            .bridge_len = BRIDGE_LEN,

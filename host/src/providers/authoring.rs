@@ -12,9 +12,13 @@ use std::{
     time::Duration,
 };
 
+use indexmap::IndexSet;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use streamit_plugin_api::{Manifest, Media, Rejection, abi};
+use streamit_plugin_api::{
+    Manifest, Media, Rejection, abi,
+    links::{Address, Links, Meaning},
+};
 
 use self::check::Outcome;
 use super::{
@@ -44,6 +48,10 @@ pub struct Inspected {
     pub embed_origins: Vec<String>,
     pub examples: usize,
     pub rejects: usize,
+    /// Rules about addresses, the hosts and places that those are of, and golden cases of them.
+    pub links: usize,
+    pub link_places: Vec<String>,
+    pub link_examples: usize,
     pub bridge_bytes: usize,
     pub bytes: usize,
     pub sha256: String,
@@ -52,6 +60,8 @@ pub struct Inspected {
 /// Looks at the library in `file`.
 pub fn inspect(file: &Path) -> Result<Inspected, String> {
     let (bytes, Preflight { manifest, bridge, version, toolchain, abi }) = read(file)?;
+    let places: IndexSet<_> =
+        manifest.links.iter().flat_map(|link| link.hosts.iter().chain(&link.under)).cloned().collect();
     Ok(Inspected {
         id: manifest.id,
         name: manifest.name,
@@ -63,6 +73,9 @@ pub fn inspect(file: &Path) -> Result<Inspected, String> {
         embed_origins: manifest.player.embed_origins,
         examples: manifest.examples.len(),
         rejects: manifest.rejects.len(),
+        links: manifest.links.len(),
+        link_places: places.into_iter().collect(),
+        link_examples: manifest.link_examples.len(),
         bridge_bytes: bridge.len(),
         sha256: hex(&Sha256::digest(&bytes)),
         bytes: bytes.len(),
@@ -98,28 +111,52 @@ pub enum Untried {
 
 /// Asks the library in `file` for a URL, in a child. Its golden examples do not matter here.
 pub fn try_one(file: &Path, config: Option<toml::Table>, media: &Media<'_>, program: &Path) -> Result<String, Untried> {
-    let (_, preflight) = read(file).map_err(Untried::Failed)?;
-    let what = prepared(file, &preflight.manifest, config).map_err(Untried::Failed)?.remove(0);
-    let what = Prepare { manifest: Manifest { examples: Vec::new(), rejects: Vec::new(), ..what.manifest }, ..what };
-    let log: library::Logger = Box::new(|level, text| {
-        let level = match level {
-            abi::LOG_ERROR => "error",
-            abi::LOG_WARN => "warning",
-            abi::LOG_INFO => "info",
-            _ => "debug",
-        };
-        let _ = writeln!(io::stderr(), "{level}: {text}");
-    });
-    let failed = |reason: &dyn ToString| Untried::Failed(reason.to_string());
-    let mut child = Child::start(program, &what.manifest.id).map_err(|ended| failed(&ended))?;
-    child.prepare(&what, DEADLINE, &log).map_err(|ended| failed(&ended))?.map_err(Untried::Failed)?;
-    match child.embed_url(media.clone().into_owned(), DEADLINE, &log).map_err(|ended| failed(&ended))? {
-        Ok(url) => match output::check_url(&url, &what.destinations) {
-            Ok(()) => Ok(url),
-            Err(reason) => Err(Untried::Failed(reason)),
-        },
-        Err(CallError::Rejected(rejection)) => Err(Untried::Rejected(rejection)),
-        Err(error) => Err(failed(&error)),
+    let mut trial = Trial::begin(file, config, program).map_err(Untried::Failed)?;
+    trial.ask(media).map_err(Untried::Failed)?.map_err(Untried::Rejected)
+}
+
+/// Says what an address means to the library in `file`. As [`try_one`].
+pub fn try_link(file: &Path, config: Option<toml::Table>, link: &str, program: &Path) -> Result<Meaning, String> {
+    let address = Address::parse(link).map_err(|error| error.to_string())?;
+    let mut trial = Trial::begin(file, config, program)?;
+    let links = Links::new(&trial.what.manifest.links, &trial.what.config)?;
+    links.meaning(&address, |media| trial.ask(media))
+}
+
+/// A library in a child, to be asked.
+struct Trial {
+    what: Prepare,
+    child: Child,
+    log: library::Logger,
+}
+
+impl Trial {
+    fn begin(file: &Path, config: Option<toml::Table>, program: &Path) -> Result<Trial, String> {
+        let (_, preflight) = read(file)?;
+        let what = prepared(file, &preflight.manifest, config)?.remove(0);
+        let none = Manifest { examples: Vec::new(), rejects: Vec::new(), link_examples: Vec::new(), ..what.manifest };
+        let what = Prepare { manifest: none, ..what };
+        let log: library::Logger = Box::new(|level, text| {
+            let level = match level {
+                abi::LOG_ERROR => "error",
+                abi::LOG_WARN => "warning",
+                abi::LOG_INFO => "info",
+                _ => "debug",
+            };
+            let _ = writeln!(io::stderr(), "{level}: {text}");
+        });
+        let mut child = Child::start(program, &what.manifest.id).map_err(|ended| ended.to_string())?;
+        child.prepare(&what, DEADLINE, &log).map_err(|ended| ended.to_string())??;
+        Ok(Trial { what, child, log })
+    }
+
+    fn ask(&mut self, media: &Media<'_>) -> Result<Result<String, Rejection>, String> {
+        let came = self.child.embed_url(media.clone().into_owned(), DEADLINE, &self.log);
+        match came.map_err(|ended| ended.to_string())? {
+            Ok(url) => output::check_url(&url, &self.what.destinations).map(|()| Ok(url)),
+            Err(CallError::Rejected(rejection)) => Ok(Err(rejection)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
+use streamit_plugin_api::links::Links;
 
 use self::marker::Marker;
 pub(super) use self::{
@@ -193,6 +194,7 @@ impl Loader {
         };
         let refused = |reason| not_loaded(Status::Refused, reason);
         let destinations = output::destinations(&description.manifest, &settings.config).map_err(refused)?;
+        Links::new(&description.manifest.links, &settings.config).map_err(refused)?;
         let library = copies::private_copy(bytes, sha256, state_dir).map_err(refused)?;
         let marker = Marker::of(&library);
         let isolation = isolation(id, settings, &library);

@@ -5,6 +5,9 @@ use streamit_plugin_api::{ConfigError, Field, Media, MediaType, NoConfig, Provid
 
 struct YouTube;
 
+/// As long as an id, and none: what the player's address has in its place for lists and channels.
+const NOT_IDS: [&str; 2] = ["videoseries", "live_stream"];
+
 impl Provider for YouTube {
     type Config = NoConfig;
 
@@ -19,7 +22,8 @@ impl Provider for YouTube {
         }
         media.shape()?;
         let id = &*media.external_id;
-        if id.len() != 11 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+        let is_plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if id.len() != 11 || !is_plain || NOT_IDS.contains(&id) {
             let sentence = "a YouTube id has 11 letters, digits, - or _, as after watch?v=, like aqz-KE-bpKQ";
             return Err(Rejection::format(Field::ExternalId, sentence));
         }
@@ -43,7 +47,17 @@ mod tests {
 
     #[test]
     fn only_eleven_plain_characters_are_an_id() {
-        for id in ["", "aqz-KE-bpK", "aqz-KE-bpKQQ", "aqz-KE-bpK/", "aqz-KE-bp?Q", "https://yo", "ÄÖÜ-KE-bp"] {
+        for id in [
+            "",
+            "aqz-KE-bpK",
+            "aqz-KE-bpKQQ",
+            "aqz-KE-bpK/",
+            "aqz-KE-bp?Q",
+            "https://yo",
+            "ÄÖÜ-KE-bp",
+            "videoseries",
+            "live_stream",
+        ] {
             let rejection = YouTube.embed_url(&Media::movie(id)).expect_err(id);
             assert_eq!(rejection.problems()[0].field, Field::ExternalId, "{id}");
         }

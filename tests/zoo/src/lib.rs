@@ -36,6 +36,8 @@ pub const AT_LOAD: &[Animal] = &[
     refused("no-bridge", &["-DNO_BRIDGE"], "no symbol streamit_bridge"),
     refused("bad-magic", &["-DMAGIC={'M','A','G','I','C'}"], "streamit_abi_info does not begin with STREAMIT"),
     refused("major-two", &["-DABI_MAJOR=2"], "built for ABI 2 (with C), this host speaks ABI 1; rebuild it against"),
+    refused("minor-nine", &["-DABI_MINOR=9"], "needs ABI 1.9 (built with C), this host speaks 1.1; update the host"),
+    harmless("minor-zero", &["-DABI_MINOR=0"]),
     refused("small-info", &["-DINFO_SIZE=100"], "its ABI info has 100 bytes, less than ABI 1 has"),
     refused("aborting-panics", &["-DFLAGS=0"], "built with panic = \"abort\""),
     refused("long-manifest", &["-DMANIFEST_LEN=70000"], "streamit_manifest has 70000 bytes; at most 65536 are read"),

@@ -9,7 +9,7 @@ use object::{
 };
 use streamit_plugin_api::{
     Manifest,
-    abi::{ABI_MAJOR, FLAG_CATCHES_PANICS, MAGIC, MAX_STATIC_BYTES, StreamitAbiInfo},
+    abi::{ABI_MAJOR, ABI_MINOR, FLAG_CATCHES_PANICS, MAGIC, MAX_STATIC_BYTES, StreamitAbiInfo},
 };
 
 /// A plugin's static data.
@@ -178,6 +178,14 @@ fn info(bytes: &[u8]) -> Result<Info, String> {
              rebuild it against streamit-plugin-api {ABI_MAJOR}.x"
         ));
     }
+    // Before anything else is read: it may be what only a later host understands.
+    let minor = u16_at(14);
+    if minor > ABI_MINOR {
+        return Err(format!(
+            "needs ABI {major}.{minor} (built with {toolchain}), this host speaks {ABI_MAJOR}.{ABI_MINOR}; update the host, or \
+             build it against streamit-plugin-api {ABI_MAJOR}.{ABI_MINOR}"
+        ));
+    }
     if (u32_at(8) as usize) < size_of::<StreamitAbiInfo>() {
         return Err(format!("its ABI info has {} bytes, less than ABI 1 has", u32_at(8)));
     }
@@ -188,7 +196,7 @@ fn info(bytes: &[u8]) -> Result<Info, String> {
     }
     Ok(Info {
         id: text_at(28, 40),
-        abi: (major, u16_at(14)),
+        abi: (major, minor),
         version: text_at(68, 24),
         toolchain,
         manifest_len: u32_at(20) as usize,

@@ -6,6 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use serde::{Deserialize, Serialize};
 use streamit_plugin_api::{
     Manifest, Media,
+    links::{LinkExample, Links},
     manifest::{Example, Reject},
 };
 
@@ -86,9 +87,10 @@ pub(crate) fn prepare(
 
 /// Whether every golden example comes out as the manifest says.
 fn examples(what: &Prepare, library: &Arc<Library>, instance: &Instance) -> Result<(), String> {
-    let Manifest { examples, rejects, .. } = &what.manifest;
+    let Manifest { examples, rejects, link_examples, .. } = &what.manifest;
     examples.iter().try_for_each(|golden| example(what, library, instance, golden))?;
-    rejects.iter().try_for_each(|golden| reject(what, library, instance, golden))
+    rejects.iter().try_for_each(|golden| reject(what, library, instance, golden))?;
+    link_examples.iter().try_for_each(|golden| link_example(what, library, instance, golden))
 }
 
 /// Whether this identity gives its URL, and gives it again.
@@ -125,6 +127,22 @@ pub(crate) fn reject(
             Err(format!("its golden example {media} should be rejected for its {field}; {}", shown(came)))
         }
     }
+}
+
+/// Whether this address means what the manifest says.
+pub(crate) fn link_example(
+    what: &Prepare,
+    library: &Arc<Library>,
+    instance: &Instance,
+    golden: &LinkExample,
+) -> Result<(), String> {
+    let config = golden.config.as_ref();
+    let links = Links::new(&what.manifest.links, config.unwrap_or(&what.config))?;
+    golden.check(&links, |media| match what.ask(library, instance, media, config) {
+        Ok(url) => Ok(Ok(url)),
+        Err(CallError::Rejected(rejection)) => Ok(Err(rejection)),
+        Err(error) => Err(error.to_string()),
+    })
 }
 
 fn shown(came: Result<String, CallError>) -> String {

@@ -88,11 +88,21 @@ pub(super) fn reject(subject: &Subject<'_>, n: usize) -> Verdict {
     prepare::reject(subject.what, &library, &instance, golden).or_else(failed)
 }
 
+pub(super) fn link_example(subject: &Subject<'_>, n: usize) -> Verdict {
+    let (library, instance) = subject.instance()?;
+    subject.answers.doing(Step::Examples);
+    let Some(golden) = subject.what.manifest.link_examples.get(n) else { return failed("there is none") };
+    prepare::link_example(subject.what, &library, &instance, golden).or_else(failed)
+}
+
 /// Every golden case, whatever comes of it.
 pub(super) fn all_golden(subject: &Subject<'_>) -> Verdict {
     let (library, instance) = subject.instance()?;
     subject.answers.doing(Step::Examples);
-    let Manifest { examples, rejects, .. } = &subject.what.manifest;
+    let Manifest { examples, rejects, link_examples, .. } = &subject.what.manifest;
+    for golden in link_examples {
+        let _ = prepare::link_example(subject.what, &library, &instance, golden);
+    }
     for golden in examples {
         let _ = prepare::example(subject.what, &library, &instance, golden);
     }

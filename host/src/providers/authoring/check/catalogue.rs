@@ -52,6 +52,13 @@ pub(super) const CASES: &[Case] = &[
         run: Run::Golden(|manifest| manifest.rejects.len(), reject),
     },
     Case {
+        name: "link_examples",
+        expected: "the address means what its example says",
+        mend: "make the [[links]] rules and that [[link_examples]] entry of provider.toml agree; `plugin try FILE --link URL` says \
+               what an address means",
+        run: Run::Golden(|manifest| manifest.link_examples.len(), link_example),
+    },
+    Case {
         name: "example_id",
         expected: "external_id.example has a URL",
         mend: "provider.toml's external_id.example is what people try first: use one that works",
