@@ -4,6 +4,7 @@ mod admin;
 mod client;
 mod conditional;
 mod error;
+mod links;
 mod media;
 mod providers;
 mod rooms;
@@ -109,6 +110,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v1/rooms/{code}/source", put(rooms::set_source))
         .route("/ws/v1/rooms/{code}", get(socket::upgrade))
         .route("/api/v1/providers/{id}/resolve", post(providers::resolve))
+        .route("/api/v1/links", post(links::understand))
         .route_layer(middleware::from_fn_with_state(state.clone(), client::guesses_are_counted));
     let mut router = Router::new()
         .merge(guarded)

@@ -82,6 +82,8 @@ pub struct LiveRoom {
     here: Mutex<Here>,
     /// The store may have forgotten the room, and learnt of it anew from somebody who saw less of it.
     is_unsure: AtomicBool,
+    /// Where the source of a revision starts, as long as the store does not know.
+    untold_start: Mutex<Option<(i64, i64)>>,
 }
 
 /// This node's members of a room.
@@ -267,15 +269,22 @@ impl Live {
 
     /// Brings a stored room to life, or takes over its newer source.
     pub async fn open(&self, record: Room) -> Result<Arc<LiveRoom>, LiveError> {
+        let start_ms = self.room(record.code).and_then(|room| room.untold_start(record.revision));
+        self.open_at(record, start_ms.unwrap_or(0)).await
+    }
+
+    /// As [`Live::open`]; a source that nobody has moved yet starts there. The stored half does not say where.
+    pub async fn open_at(&self, record: Room, start_ms: i64) -> Result<Arc<LiveRoom>, LiveError> {
         let frame = match &self.0.store {
             // It forgets no room that this node remembers.
-            Store::Memory(memory) => memory.open(&record, None)?,
+            Store::Memory(memory) => memory.open(&record, None, start_ms)?,
             Store::Redis(redis) => {
                 let seen = self.room(record.code).and_then(|room| room.seen(record.revision));
-                redis.open(&record, seen.as_ref()).await?
+                redis.open(&record, seen.as_ref(), start_ms).await?
             }
         };
         let room = self.know(&record, || frame.clone());
+        room.start_is_told(record.revision);
         room.learn(record);
         self.show(&room, frame);
         Ok(room)
@@ -291,13 +300,15 @@ impl Live {
     }
 
     /// Takes over a change that is stored and that the store could not be told of: it is, as soon as it answers.
-    pub fn tell_later(&self, record: Room) -> Arc<LiveRoom> {
+    pub fn tell_later(&self, record: Room, start_ms: i64) -> Arc<LiveRoom> {
         let room = self.know(&record, || {
             let half = protocol::room_json(record.title.as_deref(), &record.source);
             let presence = Presence { viewers: 0, host: HostState::Away, host_away_until_ms: None };
-            let text = protocol::state(0, &half, &PlaybackState::start(self.now_ms()), &presence);
+            let playback = PlaybackState::paused_at(start_ms, self.now_ms());
+            let text = protocol::state(0, &half, &playback, &presence);
             Frame::new(0, 0, text)
         });
+        *room.lock_untold_start() = Some((record.revision, start_ms));
         room.learn(record);
         self.look_after(room.code);
         room
@@ -314,6 +325,7 @@ impl Live {
                 feed: Feed::new(frame()),
                 here: Mutex::default(),
                 is_unsure: AtomicBool::new(false),
+                untold_start: Mutex::default(),
             })
         };
         rooms.entry(record.code).or_insert_with(new).clone()
@@ -731,6 +743,19 @@ impl LiveRoom {
         let newest = Some(self.feed.newest()).filter(|frame| frame.revision == revision);
         let Snapshot { version, playback, .. } = snapshot(&newest?)?;
         Some(Seen { version, playback })
+    }
+
+    fn lock_untold_start(&self) -> MutexGuard<'_, Option<(i64, i64)>> {
+        self.untold_start.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn untold_start(&self, revision: i64) -> Option<i64> {
+        self.lock_untold_start().filter(|(of, _)| *of == revision).map(|(_, start_ms)| start_ms)
+    }
+
+    fn start_is_told(&self, revision: i64) {
+        let mut untold = self.lock_untold_start();
+        *untold = untold.filter(|(of, _)| *of > revision);
     }
 
     fn here(&self) -> MutexGuard<'_, Here> {

@@ -95,23 +95,23 @@ impl Lobby {
         Ok(count)
     }
 
-    /// A new room, with the only copy of its key.
-    pub async fn create(&self, new: NewRoom) -> Result<(Arc<LiveRoom>, HostKey), LobbyError> {
+    /// A new room, paused at `start_ms`, with the only copy of its key.
+    pub async fn create(&self, new: NewRoom, start_ms: i64) -> Result<(Arc<LiveRoom>, HostKey), LobbyError> {
         self.ready()?;
         let (pending, key) = self.rooms.create(new, self.live.now_ms()).await?;
-        let room = self.take(pending).await?;
+        let room = self.take(pending, start_ms).await?;
         info!(room = %telemetry::alias(room.code()), "room created");
         Ok((room, key))
     }
 
     /// Carries out a change, to its end even if whoever asked for it goes away.
-    async fn take(&self, pending: Pending) -> Result<Arc<LiveRoom>, LobbyError> {
+    async fn take(&self, pending: Pending, start_ms: i64) -> Result<Arc<LiveRoom>, LobbyError> {
         let lobby = self.clone();
-        let taking = tokio::spawn(async move { lobby.take_to_the_end(pending).await }.in_current_span());
+        let taking = tokio::spawn(async move { lobby.take_to_the_end(pending, start_ms).await }.in_current_span());
         taking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
-    async fn take_to_the_end(&self, pending: Pending) -> Result<Arc<LiveRoom>, LobbyError> {
+    async fn take_to_the_end(&self, pending: Pending, start_ms: i64) -> Result<Arc<LiveRoom>, LobbyError> {
         let record = pending.room().clone();
         // What could not be told is not stored.
         self.live.takes(record.code).await?;
@@ -120,11 +120,11 @@ impl Lobby {
                 self.find_out(record.code);
             }
         })?;
-        match self.live.open(record.clone()).await {
+        match self.live.open_at(record.clone(), start_ms).await {
             Err(error) if error.is_away() => {
                 let room = telemetry::alias(record.code);
                 warn!(%room, %error, "a change is stored, and the live store does not know yet; it is told again");
-                Ok(self.live.tell_later(record))
+                Ok(self.live.tell_later(record, start_ms))
             }
             opened => Ok(opened?),
         }
@@ -201,11 +201,16 @@ impl Lobby {
         }
     }
 
-    /// Something else to play: from the beginning, paused.
-    pub async fn set_source(&self, code: RoomCode, source: &Source) -> Result<Arc<LiveRoom>, LobbyError> {
+    /// Something else to play: paused, at `start_ms`.
+    pub async fn set_source(
+        &self,
+        code: RoomCode,
+        source: &Source,
+        start_ms: i64,
+    ) -> Result<Arc<LiveRoom>, LobbyError> {
         self.ready()?;
         let pending = self.rooms.set_source(code, source, self.live.now_ms()).await?.ok_or(LobbyError::NotFound)?;
-        let room = self.take(pending).await?;
+        let room = self.take(pending, start_ms).await?;
         info!(room = %telemetry::alias(code), "source changed");
         Ok(room)
     }

@@ -81,7 +81,13 @@ impl Hold {
 impl PlaybackState {
     /// The beginning of a source: paused at 0.
     pub fn start(now_ms: i64) -> Self {
-        PlaybackState { is_playing: false, position_ms: 0, at_ms: now_ms, hold: None }
+        PlaybackState::paused_at(0, now_ms)
+    }
+
+    /// Paused there, or as near to it as a room can be.
+    pub fn paused_at(position_ms: i64, now_ms: i64) -> Self {
+        let position_ms = position_ms.clamp(0, MAX_POSITION_MS);
+        PlaybackState { is_playing: false, position_ms, at_ms: now_ms, hold: None }
     }
 
     /// Where everyone should be at `now_ms`. Before its moment an anchor rests.

@@ -1,12 +1,13 @@
 //! Providers: which there are, what they can do, and the URL of an identity. The only door to plugins.
 //!
-//! Floors, each of which uses only those below it: this door, with what it opens on (`provider`) and what exchanges that
-//! (`reload`, `watch`); `authoring`, an author's tools; `loading`, from a file to a provider; `running`, calls and where they
+//! Floors, each of which uses only those below it: this door, with what it opens on (`provider`, `links`) and what exchanges
+//! that (`reload`, `watch`); `authoring`, an author's tools; `loading`, from a file to a provider; `running`, calls and where they
 //! are made; and the words they share (`description`, `output`).
 
 #[cfg(unix)]
 pub mod authoring;
 mod description;
+mod links;
 mod loading;
 mod output;
 mod provider;
@@ -35,6 +36,7 @@ use tracing::{Instrument, debug_span};
 pub use self::running::child::COMMAND as CHILD_COMMAND;
 pub use self::{
     description::{Description, ProviderError, Status},
+    links::{Match, Understood},
     loading::stop_loading,
     provider::Provider,
     reload::{Change, Changed, Reloaded, Reloader},

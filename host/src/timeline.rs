@@ -59,6 +59,16 @@ impl Timeline {
         Timeline { playback: PlaybackState::start(now_ms), ordered: mark, sourced: mark, remembered: None }
     }
 
+    /// Puts the source to where it is to start. Nothing if somebody has moved it, or remembers it elsewhere: the place of
+    /// a new source may come after the source, when others have looked at it already.
+    pub fn start_at(&self, start_ms: i64, now_ms: i64) -> Option<Timeline> {
+        let is_at_start = self.playback == PlaybackState::start(self.playback.at_ms);
+        let is_untouched = self.ordered == self.sourced && self.remembered.unwrap_or(0) == 0;
+        let playback = PlaybackState::paused_at(start_ms, now_ms);
+        let started = Timeline { playback, remembered: None, ..*self };
+        (start_ms > 0 && is_at_start && is_untouched).then_some(started)
+    }
+
     /// What an order makes of it; `version` is the one that a change would give the room.
     pub fn apply(&self, order: &Order, version: i64, now_ms: i64) -> Outcome {
         let is_report = matches!(order.command, playback::Command::Progress { .. });
@@ -236,6 +246,31 @@ mod tests {
         let ordered = changed(newer.apply(&unsaid(PAUSE), 30, NOW));
         assert_eq!(ordered.recall(&seen(99, 3_000)), None);
         assert_eq!(Timeline::of_source(40, NOW).recall(&seen(99, 3_000)), None);
+    }
+
+    #[test]
+    fn a_source_starts_where_it_is_to_unless_somebody_was_first() {
+        for untouched in [Timeline::seed(NOW), Timeline::of_source(10, NOW)] {
+            let started = untouched.start_at(90_000, NOW + 5).expect("put there");
+            assert_eq!(started.playback, PlaybackState::paused_at(90_000, NOW + 5));
+            assert_eq!((started.ordered, started.sourced), (untouched.ordered, untouched.sourced), "it is no order");
+            assert_eq!(started.start_at(80_000, NOW + 6), None, "once");
+            assert_eq!(started.recall(&seen(99, 0)), None, "nobody who saw it before remembers better");
+            for nowhere in [0, -1] {
+                assert_eq!(untouched.start_at(nowhere, NOW), None);
+            }
+            let far = untouched.start_at(i64::MAX, NOW).expect("put there");
+            assert_eq!(far.playback.position_ms, MAX_POSITION_MS);
+            for order in [JUMP, PLAY] {
+                let touched = changed(untouched.apply(&unsaid(order), 20, NOW));
+                assert_eq!(touched.start_at(90_000, NOW + 6), None, "{order:?}");
+                let back =
+                    changed(touched.apply(&unsaid(Command::Pause { position_ms: Some(0), hold: None }), 21, NOW));
+                assert_eq!(back.start_at(90_000, NOW + 7), None, "{order:?}, and back");
+            }
+        }
+        let recalled = Timeline::seed(NOW).recall(&Seen { version: 7, playback: PlaybackState::start(NOW) });
+        assert_eq!(recalled.expect("taken over").start_at(90_000, NOW), None);
     }
 
     #[test]

@@ -15,10 +15,19 @@ impl Contract {
         Contract(app.get(&format!("/api/v1/{name}.json")).await.body)
     }
 
+    fn validator(&self, schema: &str) -> jsonschema::Validator {
+        let schema = json!({ "$ref": format!("#/components/schemas/{schema}"), "components": self.0["components"] });
+        jsonschema::validator_for(&schema).unwrap()
+    }
+
+    /// Whether a value is one of the description's schemas.
+    fn fits(&self, schema: &str, value: &Value) -> bool {
+        self.validator(schema).is_valid(value)
+    }
+
     /// Holds a value against one of the description's schemas.
     fn holds(&self, schema: &str, value: &Value) {
-        let schema = json!({ "$ref": format!("#/components/schemas/{schema}"), "components": self.0["components"] });
-        let validator = jsonschema::validator_for(&schema).unwrap();
+        let validator = self.validator(schema);
         let problems: Vec<_> =
             validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(problems.is_empty(), "{value:#} is not as published: {problems:?}");
@@ -78,6 +87,24 @@ async fn every_answer_is_as_published() {
         let refused = app.request(Method::DELETE, &path, Some("wrong"), None).await;
         openapi.answers("delete", "/api/v1/rooms/{code}", &refused);
         openapi.answers("get", "/api/v1/rooms", &app.get("/api/v1/rooms?limit=1").await);
+    }
+    for (link, start_ms) in
+        [("/media/clock.webm#t=5", None), ("themoviedb.org/tv/1399", Some(7_000)), ("example.org/1", None)]
+    {
+        let question = json!({ "link": link });
+        openapi.holds("LinkQuestion", &question);
+        openapi.answers("post", "/api/v1/links", &app.post("/api/v1/links", question).await);
+        let request = match start_ms {
+            Some(start_ms) => json!({ "link": link, "start_ms": start_ms }),
+            None => json!({ "link": link }),
+        };
+        openapi.holds("CreateRoom", &request);
+        openapi.holds("NewSource", &request);
+        openapi.answers("post", "/api/v1/rooms", &app.post("/api/v1/rooms", request).await);
+    }
+    openapi.holds("NewSource", &json!({ "provider": "mp4", "media_type": "movie", "external_id": "a", "start_ms": 5 }));
+    for odd in [json!({}), json!({ "link": "x", "provider": "mp4" })] {
+        assert!(!openapi.fits("NewSource", &odd) && !openapi.fits("CreateRoom", &odd), "{odd}");
     }
     openapi.answers(
         "post",

@@ -11,6 +11,7 @@ mod conformance; // every bridge against a stand-in of its player
 mod expiry; // rooms are neither lost nor kept against the rules, and what is refused is not carried out
 mod kept; // what a browser keeps of what its device takes
 mod leaving; // a node that stops: nobody is left hanging, nothing holds it
+mod links; // whatever people copy from their browser is understood, or refused in words
 mod loose; // players that cannot be held to the timeline: the room goes by the host's
 mod manners; // what people type, press and open
 mod nodes; // several hosts as one, and what happens when something breaks

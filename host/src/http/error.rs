@@ -24,6 +24,8 @@ pub(super) enum ErrorCode {
     MethodNotAllowed,
     InvalidRequest,
     InvalidMedia,
+    UnknownLink,
+    RefusedLink,
     PayloadTooLarge,
     HostKeyRequired,
     BadHostKey,
@@ -44,7 +46,7 @@ impl ErrorCode {
             PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             InvalidRequest => StatusCode::BAD_REQUEST,
-            InvalidMedia => StatusCode::UNPROCESSABLE_ENTITY,
+            InvalidMedia | UnknownLink | RefusedLink => StatusCode::UNPROCESSABLE_ENTITY,
             PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             HostKeyRequired => StatusCode::UNAUTHORIZED,
             BadHostKey | ForeignOrigin => StatusCode::FORBIDDEN,
@@ -66,6 +68,8 @@ impl ErrorCode {
             MethodNotAllowed => "This address does not take this method",
             InvalidRequest => "The request is not well formed",
             InvalidMedia => "This cannot be played",
+            UnknownLink => "This address is nobody's here",
+            RefusedLink => "This address leads to nothing that a room can play",
             PayloadTooLarge => "The request is too large",
             HostKeyRequired => "Only the room's host may do this",
             BadHostKey => "This key is not the room's",
@@ -114,6 +118,10 @@ impl Error {
     pub(super) fn invalid(errors: Vec<FieldError>) -> Self {
         let sentences: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
         Error { errors, ..Error::new(ErrorCode::InvalidMedia, sentences.join("; ")) }
+    }
+
+    pub(super) fn is(&self, code: ErrorCode) -> bool {
+        self.code == code
     }
 
     pub(super) fn field(field: &str, kind: &'static str, message: impl Into<String>) -> Self {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use axum::{
     Json as JsonAnswer,
     extract::{Query, State, rejection::QueryRejection},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
 };
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use super::{
     AppState,
     client::{Address, BearerKey, Code, Json, found, judge},
     error::{Error, ErrorCode},
+    links::{NewSource, Wish},
 };
 use crate::{
     live::{Listed, LiveError, LiveRoom, Snapshot},
@@ -41,7 +42,13 @@ pub(super) struct CreateRoom {
     title: Option<String>,
     #[serde(default = "unlisted")]
     visibility: Visibility,
-    source: Source,
+    #[serde(default)]
+    source: Option<Source>,
+    /// In place of a source: an address that means one.
+    #[serde(default)]
+    link: Option<String>,
+    #[serde(default)]
+    start_ms: Option<i64>,
 }
 
 fn unlisted() -> Visibility {
@@ -106,15 +113,16 @@ struct ListedRoom {
 pub(super) async fn create(
     State(state): State<AppState>,
     Address(address): Address,
+    headers: HeaderMap,
     Json(request): Json<CreateRoom>,
 ) -> Result<impl IntoResponse, Error> {
-    let title = request.title.as_deref().map(checked_title).transpose()?.flatten();
-    playable(&state, &request.source).await?;
+    let CreateRoom { title, visibility, source, link, start_ms } = request;
+    let title = title.as_deref().map(checked_title).transpose()?.flatten();
+    let (source, start_ms) = Wish { source, link, start_ms }.settle(&state, &headers).await?;
     // Only a room that would be made counts: somebody who mistypes an id is not punished for it.
     let take = state.creations.take(address, std::time::Instant::now());
     take.map_err(|wait| Error::rate_limited("new rooms", wait))?;
-    let new = NewRoom { title, visibility: request.visibility, source: request.source };
-    let (room, key) = state.lobby.create(new).await?;
+    let (room, key) = state.lobby.create(NewRoom { title, visibility, source }, start_ms).await?;
     let location = format!("{}/api/v1/rooms/{}", state.config.server.public_path(), room.code());
     let view = view(&state, &room.record(), newest(&room)?).await?;
     let created = Created { room: view, host_key: key.reveal().to_owned() };
@@ -159,11 +167,12 @@ pub(super) async fn set_source(
     Address(address): Address,
     Code(code): Code,
     BearerKey(key): BearerKey,
-    Json(source): Json<Source>,
+    headers: HeaderMap,
+    Json(request): Json<NewSource>,
 ) -> Result<impl IntoResponse, Error> {
     check_key(&state, address, code, &key).await?;
-    playable(&state, &source).await?;
-    let room = state.lobby.set_source(code, &source).await?;
+    let (source, start_ms) = request.wish()?.settle(&state, &headers).await?;
+    let room = state.lobby.set_source(code, &source, start_ms).await?;
     Ok(no_store(view(&state, &room.record(), newest(&room)?).await?))
 }
 

@@ -68,9 +68,9 @@ impl Memory {
         (self.clock)()
     }
 
-    /// Seeds a room, or takes over a newer stored half: a new source starts at 0, paused. `seen` is what somebody last
-    /// saw of that half.
-    pub(super) fn open(&self, room: &Room, seen: Option<&Seen>) -> Result<Frame, LiveError> {
+    /// Seeds a room, or takes over a newer stored half: a new source starts paused, at `start_ms`. `seen` is what somebody
+    /// last saw of that half.
+    pub(super) fn open(&self, room: &Room, seen: Option<&Seen>, start_ms: i64) -> Result<Frame, LiveError> {
         let now_ms = self.now_ms();
         let existing = self.rooms.read().unwrap_or_else(PoisonError::into_inner).get(&room.code).cloned();
         let state = match existing {
@@ -80,7 +80,8 @@ impl Memory {
                 if lock(&self.closed).contains_key(&room.code) {
                     return Err(LiveError::Closed);
                 }
-                let seed = || Arc::new(Mutex::new(Kept::seed(room, seen, now_ms, now_ms + self.host_grace_ms)));
+                let seed =
+                    || Arc::new(Mutex::new(Kept::seed(room, seen, start_ms, now_ms, now_ms + self.host_grace_ms)));
                 rooms.entry(room.code).or_insert_with(seed).clone()
             }
         };
@@ -93,9 +94,16 @@ impl Memory {
             state.revision = room.revision;
             let version = state.next_version(now_ms);
             state.timeline = Timeline::of_source(version, now_ms);
+            state.start_at(start_ms, now_ms);
             state.renew(version);
-        } else if let Some(seen) = seen {
-            state.recall(room.revision, seen, now_ms);
+        } else if room.revision == state.revision {
+            if let Some(seen) = seen {
+                state.recall(room.revision, seen, now_ms);
+            }
+            if state.start_at(start_ms, now_ms) {
+                let version = state.next_version(now_ms);
+                state.renew(version);
+            }
         }
         if let Some(until_ms) = state.away_until_ms {
             lock(&self.index).due.insert((until_ms, state.code));
@@ -268,7 +276,7 @@ impl Memory {
 
 impl Kept {
     /// A room nobody is in yet. It closes like one whose host left, unless a host comes.
-    fn seed(room: &Room, seen: Option<&Seen>, now_ms: i64, away_until_ms: i64) -> Self {
+    fn seed(room: &Room, seen: Option<&Seen>, start_ms: i64, now_ms: i64, away_until_ms: i64) -> Self {
         let mut state = Kept {
             code: room.code,
             room_json: protocol::room_json(room.title.as_deref(), &room.source),
@@ -284,10 +292,18 @@ impl Kept {
         if let Some(seen) = seen {
             state.recall(room.revision, seen, now_ms);
         }
+        state.start_at(start_ms, now_ms);
         if state.frame.version == 0 {
             state.renew(state.next_version(now_ms));
         }
         state
+    }
+
+    /// Puts the source to where it is to start, if nothing has been made of it yet; answers whether it was.
+    fn start_at(&mut self, start_ms: i64, now_ms: i64) -> bool {
+        let started = self.timeline.start_at(start_ms, now_ms);
+        self.timeline = started.unwrap_or(self.timeline);
+        started.is_some()
     }
 
     /// Takes over what somebody saw before the store forgot the room, if it is news. Where the room is that already,

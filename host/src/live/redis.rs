@@ -37,7 +37,7 @@ use self::{
 use super::{Applied, Clock, Counted, Counts, Expiry, Frame, LiveError};
 use crate::{
     config,
-    playback::{Command, Hold, Order},
+    playback::{Command, Hold, MAX_POSITION_MS, Order},
     protocol,
     rooms::{Room, RoomCode, hex, random_bytes},
     telemetry::{self, Metrics},
@@ -155,12 +155,14 @@ impl Redis {
         self.link.check().await
     }
 
-    /// Seeds a room, or takes over its newer stored half. `seen` is what this node last saw of that half.
-    pub(super) async fn open(&self, room: &Room, seen: Option<&Seen>) -> Result<Frame, LiveError> {
+    /// Seeds a room, or takes over its newer stored half, whose source starts at `start_ms`. `seen` is what this node last
+    /// saw of that half.
+    pub(super) async fn open(&self, room: &Room, seen: Option<&Seen>, start_ms: i64) -> Result<Frame, LiveError> {
         let stored = protocol::room_json(room.title.as_deref(), &room.source);
         let reply = self.run_in_time(room.code, |expires| {
             let mut call = self.call(&self.scripts.open, room.code);
             call.arg(&stored).arg(room.revision).arg(millis(self.host_grace)).arg(expires);
+            call.arg(start_ms.clamp(0, MAX_POSITION_MS));
             if let Some(seen) = seen {
                 remembering(&mut call, seen);
             }
@@ -179,7 +181,7 @@ impl Redis {
         let reply = self.run_in_time(room.code, |expires| {
             let mut call = self.call(&self.scripts.open, room.code);
             // Without the stored half it is an offer, and the rest of that half says nothing.
-            call.arg("").arg(room.revision).arg("").arg(expires);
+            call.arg("").arg(room.revision).arg("").arg(expires).arg("");
             remembering(&mut call, seen);
             call
         });

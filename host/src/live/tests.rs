@@ -109,6 +109,7 @@ macro_rules! contract {
 contract!(
     opening_again_keeps_the_live_state,
     a_newer_source_restarts_paused_at_0_and_an_older_one_is_ignored,
+    a_source_starts_where_it_is_to_whoever_looked_first,
     every_change_has_a_larger_version_even_when_the_clock_goes_back,
     orders_work_at_once_when_the_clock_goes_back_and_nobody_is_moved,
     a_report_that_has_not_seen_the_newest_jump_moves_nothing,
@@ -206,6 +207,28 @@ async fn a_newer_source_restarts_paused_at_0_and_an_older_one_is_ignored(bench: 
     bench.live.open(record("K7QM2X", 1)).await.expect("open");
     assert_eq!(bench.snapshot(&room).await.version, changed.version);
     assert_eq!(room.record().source.external_id, "2");
+}
+
+async fn a_source_starts_where_it_is_to_whoever_looked_first(bench: Bench) {
+    let started = PlaybackState::paused_at(3_723_000, NOW);
+    let room = bench.live.open_at(record("K7QM2X", 1), 3_723_000).await.expect("open");
+    assert_eq!(bench.playback(&room).await, started);
+    // Somebody came to the new source before the node that was asked for it.
+    bench.live.open(record("K7QM2X", 2)).await.expect("open");
+    assert_eq!(bench.playback(&room).await.position_ms, 0);
+    bench.live.open_at(record("K7QM2X", 2), 3_723_000).await.expect("open");
+    assert_eq!(bench.playback(&room).await, started);
+    let version = bench.snapshot(&room).await.version;
+    bench.live.open_at(record("K7QM2X", 2), 1_000).await.expect("open");
+    bench.live.open_at(record("K7QM2X", 1), 1_000).await.expect("open");
+    assert_eq!(bench.snapshot(&room).await.version, version, "once, and only the newest");
+    // Nobody is thrown back who has begun to watch.
+    bench.live.open(record("K7QM2X", 3)).await.expect("open");
+    bench.order(&room, play()).await;
+    bench.live.open_at(record("K7QM2X", 3), 3_723_000).await.expect("open");
+    assert_eq!(bench.playback(&room).await.position_ms, 0);
+    bench.live.open_at(record("K7QM2X", 4), i64::MAX).await.expect("open");
+    assert_eq!(bench.playback(&room).await.position_ms, crate::playback::MAX_POSITION_MS);
 }
 
 async fn every_change_has_a_larger_version_even_when_the_clock_goes_back(bench: Bench) {
@@ -405,6 +428,7 @@ async fn a_memory_of_another_source_or_of_no_room_is_not_taken(bench: Bench) {
         feed: Feed::new(room.feed.newest()),
         here: Mutex::default(),
         is_unsure: AtomicBool::new(false),
+        untold_start: Mutex::default(),
     });
     bench.live.open(record("K7QM2X", 2)).await.expect("open");
     let changed = bench.snapshot(&room).await.version;
@@ -439,6 +463,21 @@ async fn an_emptied_redis_is_not_told_of_the_former_source() {
     empty();
     bench.live.open(record("K7QM2X", 2)).await.expect("open");
     assert_eq!(bench.playback(&room).await.position_ms, 0);
+}
+
+#[tokio::test]
+async fn where_a_source_starts_is_told_with_it_however_late() {
+    let bench = Bench::in_redis().await;
+    let room = bench.room("K7QM2X").await;
+    bench.live.tell_later(record("K7QM2X", 2), 90_000);
+    assert_eq!(bench.playback(&room).await.position_ms, 0, "not yet");
+    // What was on its way before says nothing of it.
+    bench.live.open(record("K7QM2X", 1)).await.expect("open");
+    bench.live.beat(&room).await.expect("told");
+    assert_eq!(bench.playback(&room).await.position_ms, 90_000);
+    assert_eq!(room.record().revision, 2);
+    let first = bench.live.tell_later(record("AAAAAA", 1), 90_000);
+    assert_eq!(first.snapshot().expect("shown").playback.position_ms, 90_000, "who comes before sees it, too");
 }
 
 #[test]
@@ -728,6 +767,7 @@ enum Step {
     Open {
         revision: i64,
         seen: Option<Seen>,
+        start_ms: i64,
     },
     Offer {
         revision: i64,
@@ -773,12 +813,17 @@ fn any_order() -> impl Strategy<Value = Order> {
     (command, likely(), likely()).prop_map(|(command, at_ms, version)| Order { command, at_ms, version })
 }
 
+fn any_start() -> impl Strategy<Value = i64> {
+    prop_oneof![2 => Just(0), 2 => 1..90_000_i64, 1 => any::<i64>()]
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (-3_000..10_000_i64).prop_map(Step::Pass),
         6 => any_order().prop_map(Step::Apply),
         4 => (0..5_u64, 0..3_u64).prop_map(|(viewers, hosts)| Step::Presence(Counts { viewers, hosts })),
-        2 => (1..4_i64, proptest::option::of(any_seen())).prop_map(|(revision, seen)| Step::Open { revision, seen }),
+        2 => (1..4_i64, proptest::option::of(any_seen()), any_start())
+            .prop_map(|(revision, seen, start_ms)| Step::Open { revision, seen, start_ms }),
         2 => (1..3_i64, any_seen()).prop_map(|(revision, seen)| Step::Offer { revision, seen }),
         1 => (-3..4_i64).prop_map(|versions_ago| Step::OfferWhatIs { versions_ago }),
         2 => Just(Step::Read),
@@ -821,6 +866,7 @@ fn whatever_happens_both_stores_make_the_same_frames() {
 
     proptest!(ProptestConfig { cases: 200, ..ProptestConfig::default() }, |(
         remembered in proptest::option::of(any_seen()),
+        start_ms in any_start(),
         steps in proptest::collection::vec(any_step(), 1..40),
     )| {
         clock.store(NOW, Ordering::SeqCst);
@@ -829,8 +875,8 @@ fn whatever_happens_both_stores_make_the_same_frames() {
         let code = first.code;
         runtime.block_on(async {
             server.ask("FLUSHALL");
-            let opened = redis.open(&first, remembered.as_ref()).await.expect("open");
-            prop_assert_eq!(memory.open(&first, remembered.as_ref()).map(shown), Ok(shown(opened)));
+            let opened = redis.open(&first, remembered.as_ref(), start_ms).await.expect("open");
+            prop_assert_eq!(memory.open(&first, remembered.as_ref(), start_ms).map(shown), Ok(shown(opened)));
             let mut here = None;
             for step in steps {
                 if let Step::Presence(counts) = step {
@@ -848,10 +894,10 @@ fn whatever_happens_both_stores_make_the_same_frames() {
                         memory.presence(code, *counts).map(shown),
                         redis.presence(&first, *counts).await.map(shown),
                     ),
-                    Step::Open { revision, seen } => {
+                    Step::Open { revision, seen, start_ms } => {
                         let record = record("K7QM2X", *revision);
-                        let in_redis = redis.open(&record, seen.as_ref()).await;
-                        (memory.open(&record, seen.as_ref()).map(shown), in_redis.map(shown))
+                        let in_redis = redis.open(&record, seen.as_ref(), *start_ms).await;
+                        (memory.open(&record, seen.as_ref(), *start_ms).map(shown), in_redis.map(shown))
                     }
                     Step::Offer { revision, seen } => {
                         let record = record("K7QM2X", *revision);

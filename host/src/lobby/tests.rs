@@ -69,17 +69,17 @@ const BREAKS_AT_COMMIT: &str = "
 #[tokio::test]
 async fn what_the_database_refuses_in_the_end_nobody_has_seen() {
     let mut bench = Bench::start().await;
-    let (room, _) = bench.lobby.create(new()).await.expect("created");
+    let (room, _) = bench.lobby.create(new(), 0).await.expect("created");
     bench.run(BREAKS_AT_COMMIT).await;
-    let refused = bench.lobby.set_source(room.code(), &film("second")).await.err();
+    let refused = bench.lobby.set_source(room.code(), &film("second"), 0).await.err();
     assert!(matches!(refused, Some(LobbyError::Room(RoomError::Database(_)))), "{refused:?}");
-    let refused = bench.lobby.create(new()).await.err();
+    let refused = bench.lobby.create(new(), 0).await.err();
     assert!(matches!(refused, Some(LobbyError::Room(RoomError::Database(_)))), "{refused:?}");
     assert_eq!(room.record().source, film("first"));
     let shown = bench.lobby.live.read(room.code()).await.expect("live").frame;
     assert!(shown.text.contains("first"), "{}", shown.text);
     bench.run("DROP TRIGGER breaks_update").await;
-    bench.lobby.set_source(room.code(), &film("third")).await.expect("changed");
+    bench.lobby.set_source(room.code(), &film("third"), 0).await.expect("changed");
     assert_eq!(room.record().source, film("third"));
     assert_eq!(bench.count().await, 1);
 }
@@ -87,7 +87,7 @@ async fn what_the_database_refuses_in_the_end_nobody_has_seen() {
 #[tokio::test]
 async fn closed_rooms_are_deleted_a_day_later_however_many() {
     let mut bench = Bench::start().await;
-    let (kept, _) = bench.lobby.create(new()).await.expect("created");
+    let (kept, _) = bench.lobby.create(new(), 0).await.expect("created");
     bench.run(
         "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2500)
          INSERT INTO rooms SELECT printf('%06d', n), title, visibility, host_key_sha256, key_generation, playback_provider,

@@ -8,7 +8,7 @@ use std::{
 
 use foldhash::quality::RandomState;
 use indexmap::IndexMap;
-use streamit_plugin_api::{Media, Problem, Rejection};
+use streamit_plugin_api::{Media, Problem, Rejection, links::Links};
 use tracing::{info, warn};
 
 use super::{
@@ -38,6 +38,8 @@ pub struct Provider {
     pub(super) is_missing: bool,
     description: Option<Arc<Description>>,
     pub(super) destinations: Vec<Destination>,
+    /// Which addresses are its own.
+    pub(super) links: Links,
     /// Who is asked; or the state it came to instead, and why. Nothing but a new generation mends that.
     loaded: Result<Worker, (Status, String)>,
     isolation: Isolation,
@@ -89,6 +91,8 @@ impl Provider {
                 (description, Vec::new(), Err((state, without_passwords(&reason))), isolation)
             }
         };
+        // Where the configuration is wrong it was refused, with the reason.
+        let links = description.as_ref().and_then(|d| Links::new(&d.manifest.links, &origin.settings.config).ok());
         Provider {
             id: id.into(),
             generation,
@@ -96,6 +100,7 @@ impl Provider {
             is_missing,
             description,
             destinations,
+            links: links.unwrap_or_default(),
             loaded,
             isolation,
             breaker: Mutex::default(),
@@ -118,6 +123,11 @@ impl Provider {
     /// What its file says about itself, if the file could be read so far.
     pub fn description(&self) -> Option<&Description> {
         self.description.as_deref()
+    }
+
+    /// What people read.
+    pub(super) fn name(&self) -> String {
+        self.description().map_or(&self.id, |description| &description.manifest.name).clone()
     }
 
     /// Whether it runs in a process of its own.

@@ -54,6 +54,12 @@ pub struct NewRoom {
 }
 
 impl Source {
+    /// That identity, played by the provider of that id.
+    pub fn of(provider: &str, media: Media<'_>) -> Self {
+        let Media { media_type, external_id, season, episode } = media;
+        Source { provider: provider.to_owned(), media_type, external_id: external_id.into_owned(), season, episode }
+    }
+
     /// The identity a provider is asked about.
     pub fn media(&self) -> Media<'_> {
         Media {
