@@ -6,6 +6,8 @@ export class ApiError extends Error {
   constructor(status, { code = "unavailable", detail, errors = [] }) {
     super(detail ?? "The server cannot be reached.");
     this.status = status;
+    /** Whether the same question gets the same answer: nothing was in the way. */
+    this.isFinal = status >= 400 && status < 500 && status !== 429;
     this.code = code;
     this.errors = errors;
   }

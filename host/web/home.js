@@ -1,13 +1,13 @@
 // The home page: make a room, or find one.
 import { request, storeKey } from "./api.js";
-import { MediaForm } from "./media-form.js";
-import { $, at, codeIn, typed } from "./page.js";
+import { $, at, codeIn, describe, typed } from "./page.js";
+import { SourceForm } from "./source-form.js";
 
 const LIST_EVERY_MS = 5000;
 /** A title longer than this the server does not take. */
 const TITLE_CHARS = 120;
 
-const form = new MediaForm($("media"));
+const form = new SourceForm($("media"));
 
 async function start() {
   try {
@@ -26,12 +26,15 @@ $("create").addEventListener("submit", async (event) => {
   $("form-error").textContent = "";
   const title = typed($("title").value, TITLE_CHARS, "title");
   $("create").querySelector('[data-error="title"]').textContent = title.wrong;
-  const source = form.read();
-  if (!source || title.wrong) return;
   $("submit").disabled = true;
+  const wish = await form.read();
+  if (!wish || title.wrong) {
+    $("submit").disabled = false;
+    return;
+  }
   try {
     const body = {
-      source,
+      ...wish,
       visibility: $("public").checked ? "public" : "unlisted",
       title: title.text || undefined,
     };
@@ -101,10 +104,6 @@ function fill(item, { title, source, presence }) {
   [...item.firstChild.children].forEach((part, n) => {
     if (part.textContent !== texts[n]) part.textContent = texts[n];
   });
-}
-
-function describe({ external_id, season, episode }) {
-  return season === null ? external_id : `${external_id} · S${season} E${episode}`;
 }
 
 start();

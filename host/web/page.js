@@ -54,6 +54,9 @@ export const kept = {
   },
 };
 
+/** What is played, for people who know it by its id. */
+export const describe = ({ external_id, season, episode }) => season == null ? external_id : `${external_id} · S${season} E${episode}`;
+
 export function clockText(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];

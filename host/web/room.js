@@ -1,9 +1,9 @@
 // The room page: joins, shows the player the room's provider brings, holds it to the room, and gives the host's orders.
 // It names no provider.
 import { ApiError, forgetKey, request, storeKey, storedKey } from "./api.js";
-import { MediaForm } from "./media-form.js";
 import { cover, say, sayBriefly, sayNothing } from "./notices.js";
-import { $, at, codeIn, kept, keptHere, typed, unturned } from "./page.js";
+import { $, at, codeIn, describe, kept, keptHere, typed, unturned } from "./page.js";
+import { SourceForm } from "./source-form.js";
 import { Stage } from "./stage.js";
 import { SyncPanel } from "./sync-panel.js";
 import { Newest, Transport } from "./transport.js";
@@ -364,7 +364,7 @@ let changeForm = null;
 
 $("change").addEventListener("toggle", async () => {
   if (!$("change").open) return;
-  changeForm ??= new MediaForm($("media"));
+  changeForm ??= new SourceForm($("media"));
   try {
     const { providers } = await request("GET", "/providers");
     changeForm.offer(providers);
@@ -377,10 +377,10 @@ $("change").addEventListener("toggle", async () => {
 $("change-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   $("change-error").textContent = "";
-  const source = changeForm.read();
-  if (!source) return;
+  const wish = await changeForm.read();
+  if (!wish) return;
   try {
-    await request("PUT", `/rooms/${code}/source`, { body: source, key });
+    await request("PUT", `/rooms/${code}/source`, { body: { ...wish.source, start_ms: wish.start_ms }, key });
     $("change").open = false;
   } catch (error) {
     const rest = changeForm.showErrors(error.errors);
@@ -462,8 +462,7 @@ function tick() {
 // ---- What is shown -------------------------------------------------------------------------------------------------
 
 function showTitle({ title, source }) {
-  const { external_id, season, episode } = source;
-  const text = title ?? (season == null ? external_id : `${external_id} · S${season} E${episode}`);
+  const text = title ?? describe(source);
   $("room-title").textContent = text;
   document.title = `${unturned(text)} – StreamIt`;
 }

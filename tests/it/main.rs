@@ -16,6 +16,7 @@ mod loose; // players that cannot be held to the timeline: the room goes by the 
 mod manners; // what people type, press and open
 mod nodes; // several hosts as one, and what happens when something breaks
 mod odd_text; // what people type is counted alike everywhere, and turns nothing around it
+mod pasting; // one field: what is pasted or typed there is understood at once, or it is said why not
 mod returning; // a tab, a machine, a line, a person that was away: in the room again, once, and nobody moved
 mod rooms; // create, look, list, change, close; what survives
 mod session; // the socket: HELLO, authority, limits, close codes

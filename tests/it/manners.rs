@@ -6,7 +6,7 @@ use crate::harness::{
     App,
     browser::Browser,
     clock,
-    scene::{Scene, VIDEO, close, joined, notice_says},
+    scene::{Scene, VIDEO, choose_example, close, joined, notice_says},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +76,7 @@ async fn odd_names_and_titles_are_counted_alike_and_refused_in_words() {
 
     window.goto(&scene.app.url).await;
     window.until("document.querySelector('select[name=provider]').options.length > 0").await;
-    window.click("button[name=example]").await;
+    choose_example(&window).await;
     window.run("document.querySelector('#title').value = 'b'.repeat(121); return 0;").await;
     window.click("#submit").await;
     window
@@ -123,6 +123,9 @@ async fn nothing_sticks_out_of_the_narrowest_phone() {
         let fits = format!("document.documentElement.scrollWidth <= {width}");
         window.goto(&scene.app.url).await;
         window.until("document.querySelector('select[name=provider]').options.length > 0").await;
+        window.until(&fits).await;
+        window.until("document.querySelector('[name=link]').offsetWidth > 150").await;
+        window.click("button[name=by_hand]").await;
         window.until(&fits).await;
         window.until("document.querySelector('[name=external_id]').offsetWidth > 150").await;
         window.goto(&scene.host_link(&scene.app.url)).await;
@@ -242,6 +245,7 @@ async fn what_the_server_says_about_an_id_is_what_people_read() {
     let window = browser.window().await;
     window.goto(&app.url).await;
     window.until("document.querySelector('select[name=provider]').options.length === 4").await;
+    window.click("button[name=by_hand]").await;
     window.choose("select[name=provider]", "youtube").await;
     window.type_into("[name=external_id]", "tooshort").await;
     window.click("#submit").await;

@@ -7,7 +7,7 @@ use crate::harness::{
     App,
     browser::{Browser, Window},
     clock,
-    scene::{Scene, joined},
+    scene::{Scene, choose_example, joined},
 };
 
 /// What follows is written from right to left, until something ends it.
@@ -38,7 +38,7 @@ fn titles() -> Vec<(String, Option<String>)> {
 async fn create(window: &Window, app: &App, title: &str) -> Result<(), String> {
     window.goto(&app.url).await;
     window.until("document.querySelector('select[name=provider]').options.length > 0").await;
-    window.click("button[name=example]").await;
+    choose_example(window).await;
     window.run(&format!("document.querySelector('#title').value = {title}; return 0;")).await;
     window.click("#submit").await;
     let said = "document.querySelector('[data-error=title]').textContent";

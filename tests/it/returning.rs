@@ -9,7 +9,7 @@ use streamit_test_servers::Proxy;
 use crate::harness::{
     App,
     browser::{Browser, Window},
-    scene::{Scene, VIDEO, close, joined, notice_says, plays, sent},
+    scene::{Scene, VIDEO, choose_example, close, joined, notice_says, plays, sent},
     until,
 };
 
@@ -255,7 +255,7 @@ async fn create_room_works_again_after_back() {
     window.goto(&app.url).await;
     window.until("document.querySelector('select[name=provider]').options.length > 0").await;
     window.run("addEventListener('pageshow', ({ persisted }) => { window.isKept = persisted; }); return 0;").await;
-    window.click("button[name=example]").await;
+    choose_example(&window).await;
     window.type_into("#title", "Friday film").await;
     let mut codes = Vec::new();
     for _ in 0..3 {

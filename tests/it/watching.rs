@@ -69,6 +69,7 @@ async fn the_home_page_says_what_is_wrong_beside_the_field() {
     window.goto(&app.url).await;
     window.until("document.querySelector('select[name=provider]').options.length === 4").await;
     let error = |field: &str| format!("document.querySelector('[data-error=\"{field}\"]').textContent");
+    window.click("button[name=by_hand]").await;
     window.choose("select[name=provider]", "vidking").await;
     window.choose("select[name=media_type]", "tv").await;
     window.type_into("input[name=external_id]", "tt1234567").await;

@@ -49,6 +49,7 @@ static ASSETS: LazyLock<HashMap<&'static str, Asset>> = assets! { "../../web/" {
     "params.js": SCRIPT,
     "seen.js": SCRIPT,
     "stage.js": SCRIPT,
+    "source-form.js": SCRIPT,
     "sync-panel.js": SCRIPT,
     "transport.js": SCRIPT,
     "room.js": SCRIPT,

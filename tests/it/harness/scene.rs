@@ -192,11 +192,17 @@ pub(crate) async fn close<const N: usize>(windows: [Window; N]) {
     }
 }
 
+/// Takes the first provider's example, by hand.
+pub(crate) async fn choose_example(window: &Window) {
+    window.click("button[name=by_hand]").await;
+    window.click("button[name=example]").await;
+}
+
 /// Creates a room by hand on the home page at `url`, and answers its link.
 pub(crate) async fn create_on_home_page(window: &Window, url: &str) -> String {
     window.goto(url).await;
     window.until("document.querySelector('select[name=provider]').options.length > 0").await;
-    window.click("button[name=example]").await;
+    choose_example(window).await;
     window.type_into("#title", "Friday film").await;
     window.click("#submit").await;
     let link = window.until("location.pathname.includes('/r/') && location.hash === '' && location.href").await;
