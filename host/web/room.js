@@ -262,7 +262,7 @@ const here = () => positionAt(state.playback, connection.now());
 function order(message) {
   const wasSent = connection?.send(message) ?? false;
   if (wasSent) saidAt = localMs();
-  else sayBriefly("order", "Not connected: this was not sent. Try again when the line is back.");
+  else sayBriefly("unsent", "Not connected: this was not sent. Try again when the line is back.");
   return wasSent;
 }
 
@@ -474,6 +474,7 @@ function showConnection(status) {
   $("connection").textContent = texts[status];
   $("connection").dataset.status = status;
   timesLost = status === "lost" ? timesLost + 1 : status === "connected" ? 0 : timesLost;
+  if (status === "connected") say("unsent");
   if (timesLost > 2 && !state) {
     cover("The server answers, but not the room's socket. A proxy on the way may not pass WebSockets on, or the server does not know this address as its own (server.public_url). Trying again…");
   }

@@ -199,6 +199,11 @@ export class Controller {
     return Math.max(LEAST_SEEK_S, this.#costs.seek * MARGIN + MARGIN_S);
   }
 
+  /** How much is bent away in the time that a seek may take, soon after a move, in seconds. */
+  get mendedBySeekTime() {
+    return this.#costs.isRateless ? 0 : this.seekAllowance * HARD_RATE;
+  }
+
   /**
    * The player was put up and has become ready: what that took is the first that is known of its line.
    * @param {number} tookS

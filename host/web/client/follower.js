@@ -9,7 +9,7 @@ const PAUSED_TOLERANCE_S = 0.04;
 /** An order that moves a playing player by less is mended by bending, within three seconds: a seek is seen. */
 const ORDER_SEEK_S = 0.25;
 
-/** A player that starts further from where it should is sought first: up to here bending mends it as soon as a seek would. */
+/** A player that starts further from where it should is sought first; bending mends what is less. */
 const START_SEEK_S = 0.12;
 
 /** The same for one that is loaded anew at whole seconds. */
@@ -515,7 +515,12 @@ export class Follower extends EventTarget {
   }
 
   #canSeek() { return this.#limits.control !== "none"; }
-  #startTolerance() { return this.#limits.control === "reload" ? START_RELOAD_S : START_SEEK_S; }
+
+  /** How far a player may start from where it should without being sought: where seeks take long, what bending mends as soon. */
+  #startTolerance() {
+    if (this.#limits.control === "reload") return START_RELOAD_S;
+    return Math.max(START_SEEK_S, this.#controller.mendedBySeekTime);
+  }
 
   #seekTo(/** @type {number} */ seconds) {
     const { duration } = this.#player;

@@ -240,6 +240,21 @@ test("what a broken player took until it could be mended is not what it takes", 
   equal(sent.follower.controller.seekAllowance, known);
 });
 
+test("where seeks take long, a start that is a little late is bent and not sought", () => {
+  const late = (costs) => {
+    const it = scene();
+    it.follower.apply(it.rests(30));
+    it.player.does("ready");
+    it.player.does("seeked");
+    it.follower.controller.costs.seek = costs;
+    // The news of the start came so late.
+    it.follower.apply({ ...it.plays(30), at_ms: it.now - 300 });
+    return it.player.told.slice(1).map((order) => order.split(" ")[0]);
+  };
+  equal(late(0.2), ["seek"], "a seek mends it sooner");
+  equal(late(5), ["play"], "bending does");
+});
+
 test("a room past the end of a shorter video: the last picture, once", () => {
   const it = scene();
   it.player.duration = 60;
