@@ -530,6 +530,22 @@ impl Live {
         }
     }
 
+    /// Every stored room was remembered just now.
+    pub async fn remembered(&self) -> Result<(), LiveError> {
+        match &self.0.store {
+            Store::Memory(_) => Ok(()),
+            Store::Redis(redis) => redis.remembered().await,
+        }
+    }
+
+    /// Whether the store may have forgotten stored rooms since they were remembered.
+    pub async fn has_forgotten(&self) -> Result<bool, LiveError> {
+        match &self.0.store {
+            Store::Memory(_) => Ok(false),
+            Store::Redis(redis) => redis.has_forgotten().await,
+        }
+    }
+
     /// The public rooms whose host is connected, from behind that one on.
     pub async fn list(&self, after: Option<Listed>, limit: usize) -> Result<Vec<Listed>, LiveError> {
         match &self.0.store {

@@ -17,7 +17,7 @@ use tracing::{Instrument, debug, info, warn};
 use crate::{
     live::{Live, LiveError, LiveRoom, Snapshot},
     protocol::CloseReason,
-    rooms::{HostKey, NewRoom, Pending, Room, RoomCode, RoomError, Rooms, Source, random_share},
+    rooms::{HostKey, NewRoom, Pending, Place, Room, RoomCode, RoomError, Rooms, Source, random_share},
     telemetry,
 };
 
@@ -43,8 +43,11 @@ const STORED_OR_NOT: Duration = Duration::from_secs(11);
 const CLOSED_KEPT: Duration = Duration::from_secs(24 * 3600);
 const DELETE_EVERY: Duration = Duration::from_secs(3600);
 
-/// Every open room is made sure of so often: a live store that was emptied knows of none that nobody is in.
+/// Every open room is made sure of so often, whatever happened …
 const REMEMBER_EVERY: Duration = Duration::from_secs(600);
+/// … and at once when the live store is seen to have forgotten some: it is asked so often. Never quite, so that of all nodes
+/// one asks first, and reads the database for all.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Rooms, from both sides.
 #[derive(Clone)]
@@ -89,10 +92,38 @@ impl Lobby {
     }
 
     async fn remember(&self) -> Result<usize, LobbyError> {
-        let rooms = self.rooms.all_open().await?;
-        let count = rooms.len();
-        self.live.remember(rooms).await?;
+        let (mut from, mut count) = (Some(Place::default()), 0);
+        while from.is_some() {
+            let rooms = self.rooms.open_rooms(&mut from).await?;
+            count += rooms.len();
+            self.live.remember(rooms).await?;
+        }
+        self.live.remembered().await?;
         Ok(count)
+    }
+
+    /// Remembers every stored room, if it is time or the live store has forgotten some: one that nobody is in any more, since
+    /// its node died with the store, has its grace and no more. Answers whether that was done.
+    async fn make_sure(&self, is_time: bool) -> bool {
+        let made_sure = async {
+            let has_forgotten = self.live.has_forgotten().await;
+            if !is_time && !has_forgotten? {
+                return Ok(None);
+            }
+            self.remember().await.map(Some)
+        };
+        match made_sure.await {
+            Ok(made_sure) => {
+                if let Some(rooms) = made_sure.filter(|_| !is_time) {
+                    info!(rooms, "the live store may have forgotten rooms; all are made sure of");
+                }
+                made_sure.is_some()
+            }
+            Err(error) => {
+                debug!(%error, "stored rooms are made sure of later");
+                false
+            }
+        }
     }
 
     /// A new room, paused at `start_ms`, with the only copy of its key.
@@ -316,15 +347,15 @@ impl Lobby {
     pub async fn sweep(self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(SWEEP_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let remember_in = || REMEMBER_EVERY.mul_f64(0.5 + random_share());
-        let mut remember_at = Instant::now() + remember_in();
+        let soon = |every: Duration| Instant::now() + every.mul_f64(0.5 + random_share());
+        let (mut look_at, mut remember_at) = (soon(LOOK_EVERY), soon(REMEMBER_EVERY));
         let (mut deleted_at, mut refused_at) = (None::<Instant>, None::<Instant>);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            if self.live.is_elsewhere() && Instant::now() >= remember_at {
-                remember_at = Instant::now() + remember_in();
-                if let Err(error) = self.remember().await {
-                    debug!(%error, "stored rooms are made sure of later");
+            if self.live.is_elsewhere() && Instant::now() >= look_at {
+                if self.make_sure(Instant::now() >= remember_at).await {
+                    remember_at = soon(REMEMBER_EVERY);
                 }
+                look_at = soon(LOOK_EVERY);
             }
             if deleted_at.is_none_or(|at| at.elapsed() >= DELETE_EVERY) {
                 deleted_at = Some(Instant::now());

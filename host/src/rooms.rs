@@ -32,12 +32,28 @@ pub use sqlite::back_up;
 /// So many closed rooms are deleted by one statement: within its limit of time, and in nobody's way.
 const DELETED_AT_ONCE: i64 = 1000;
 
+/// So many open rooms are read by one.
+const READ_AT_ONCE: i64 = 1000;
+
 /// A handle on the database of rooms.
 #[derive(Clone, Debug)]
 pub struct Rooms {
     lines: Lines,
     /// Nobody else uses the file while this is held.
     _lock: Option<Arc<File>>,
+}
+
+/// How far the open rooms were read; the beginning, by default.
+#[derive(Clone, Debug)]
+pub struct Place {
+    created_at_ms: i64,
+    code: String,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Place { created_at_ms: i64::MIN, code: String::new() }
+    }
 }
 
 /// Why a record could not be read or written.
@@ -155,13 +171,22 @@ impl Rooms {
             let query = codes.iter().fold(query, |query, code| query.bind(code.as_str()));
             readable(query.fetch(line.connection())).await
         });
-        found.await
+        Ok(found.await?.rooms)
     }
 
-    /// Every open room.
-    pub async fn all_open(&self) -> Result<Vec<Room>, RoomError> {
-        const ALL: &str = "SELECT * FROM rooms WHERE closed_at_ms IS NULL ORDER BY created_at_ms";
-        self.lines.ask(async |line| readable(line.query(ALL).fetch(line.connection())).await).await
+    /// The next of all open rooms, oldest first, from there on; nothing is left if `from` has become `None`. However many
+    /// there are, one statement reads a few.
+    pub async fn open_rooms(&self, from: &mut Option<Place>) -> Result<Vec<Room>, RoomError> {
+        const NEXT: &str = "SELECT * FROM rooms WHERE closed_at_ms IS NULL AND created_at_ms >= $1
+            AND (created_at_ms > $1 OR code > $2) ORDER BY created_at_ms, code LIMIT $3";
+        let Some(Place { created_at_ms, code }) = from.take() else { return Ok(Vec::new()) };
+        let next = self.lines.ask(async |line| {
+            let query = line.query(NEXT).bind(created_at_ms).bind(code.as_str()).bind(READ_AT_ONCE);
+            readable(query.fetch(line.connection())).await
+        });
+        let Readable { rooms, rows, last } = next.await?;
+        *from = last.filter(|_| rows == READ_AT_ONCE);
+        Ok(rooms)
     }
 
     /// Gives an open room something else to play, when that is committed; `None` if the room is gone. Its revision is above
@@ -268,11 +293,24 @@ async fn find(line: &mut Line, code: RoomCode) -> Result<Option<Row>, sqlx::Erro
     query.fetch_optional(line.connection()).await?.as_ref().map(Row::from_row).transpose()
 }
 
+/// What was found, and where that ended.
+#[derive(Default)]
+struct Readable {
+    rooms: Vec<Room>,
+    rows: i64,
+    last: Option<Place>,
+}
+
 /// The rooms of these rows. One that cannot be read is no reason to do without the others.
-async fn readable(mut rows: BoxStream<'_, Result<AnyRow, sqlx::Error>>) -> Result<Vec<Room>, sqlx::Error> {
-    let mut rooms = Vec::new();
-    while let Some(row) = rows.next().await {
+async fn readable(mut found: BoxStream<'_, Result<AnyRow, sqlx::Error>>) -> Result<Readable, sqlx::Error> {
+    let Readable { mut rooms, mut rows, mut last } = Readable::default();
+    while let Some(row) = found.next().await {
+        rows += 1;
+        let place = row.as_ref().ok().and_then(|row| {
+            Some(Place { created_at_ms: row.try_get("created_at_ms").ok()?, code: row.try_get("code").ok()? })
+        });
         let code = row.as_ref().ok().and_then(|row| row.try_get::<String, _>("code").ok()).unwrap_or_default();
+        last = place.or(last);
         match row.and_then(|row| Row::from_row(&row)).map_err(RoomError::from).and_then(Room::try_from) {
             Ok(room) => rooms.push(room),
             Err(error @ (RoomError::Unreadable(_) | RoomError::Database(Decode(_) | ColumnDecode { .. }))) => {
@@ -282,7 +320,7 @@ async fn readable(mut rows: BoxStream<'_, Result<AnyRow, sqlx::Error>>) -> Resul
             Err(_) => {}
         }
     }
-    Ok(rooms)
+    Ok(Readable { rooms, rows, last })
 }
 
 #[cfg(test)]
@@ -291,6 +329,14 @@ mod tests {
 
     async fn open(url: &str) -> anyhow::Result<Rooms> {
         Rooms::open(&config::Database { url: url.into(), ..config::Database::default() }).await
+    }
+
+    async fn all_open(rooms: &Rooms) -> Result<Vec<Room>, RoomError> {
+        let (mut from, mut all) = (Some(Place::default()), Vec::new());
+        while from.is_some() {
+            all.extend(rooms.open_rooms(&mut from).await?);
+        }
+        Ok(all)
     }
 
     fn episode(season: u32) -> Source {
@@ -344,7 +390,7 @@ mod tests {
 
         let (second, _) = rooms.create(NewRoom { title: None, ..new }, NOW + 1).await.expect("created");
         let second = stored(second).await;
-        assert_eq!(rooms.all_open().await.expect("listed"), [changed.clone(), second.clone()]);
+        assert_eq!(all_open(&rooms).await.expect("listed"), [changed.clone(), second.clone()]);
         assert_eq!(rooms.find_all(&[second.code, broken.code]).await.expect("found"), std::slice::from_ref(&second));
         assert_eq!(rooms.find_all(&[]).await.expect("found"), []);
         assert!(rooms.close(changed.code, NOW + 2).await.expect("closed"));
@@ -352,7 +398,7 @@ mod tests {
         assert_eq!(rooms.find(changed.code).await.expect("asked"), None);
         assert!(rooms.set_source(changed.code, &movie, NOW + 9).await.expect("asked").is_none());
         assert_eq!(rooms.find_all(&[changed.code]).await.expect("found"), []);
-        assert_eq!(rooms.all_open().await.expect("listed").len(), 1);
+        assert_eq!(all_open(&rooms).await.expect("listed").len(), 1);
         assert_eq!(rooms.delete_closed_before(NOW + 2).await.expect("asked"), 0);
         assert_eq!(rooms.delete_closed_before(NOW + 3).await.expect("deleted"), 1);
         rooms.shut_down().await;
@@ -363,7 +409,7 @@ mod tests {
         drop(rooms);
         // Opened again it has what it had.
         let again = open(url).await.expect("open");
-        assert_eq!(again.all_open().await.expect("listed").len(), 1);
+        assert_eq!(all_open(&again).await.expect("listed").len(), 1);
     }
 
     #[tokio::test]
@@ -396,7 +442,7 @@ mod tests {
             line.run(&sql).await.expect(damage);
         }
         let readable = |rooms: Vec<Room>| rooms.into_iter().map(|room| room.code).collect::<Vec<_>>();
-        assert_eq!(readable(rooms.all_open().await.expect("read")), codes[7..]);
+        assert_eq!(readable(all_open(&rooms).await.expect("read")), codes[7..]);
         assert_eq!(readable(rooms.find_all(&codes).await.expect("read")), codes[7..]);
         assert!(rooms.find(codes[0]).await.is_err(), "it is there, and nobody knows what it is");
     }

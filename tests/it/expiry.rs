@@ -347,6 +347,26 @@ fn path(code: &str) -> String {
     format!("/api/v1/rooms/{code}")
 }
 
+/// Its people are on no other node, and no heartbeat brings it back: who is left has to find it in the database.
+#[tokio::test]
+async fn a_room_whose_node_dies_with_redis_is_found_by_the_others_and_has_its_grace() {
+    let mut shared = Nodes::with(2, 2, "").await;
+    let room = shared.nodes[0].room().await;
+    let _ann = shared.nodes[0].host(&room).await;
+    until(|| async { shared.nodes[1].view(&room).await["presence"]["host"] == "connected" }).await;
+    let mut dead = shared.nodes.remove(0);
+    shared.redis.kill();
+    dead.kill();
+    shared.redis.launch();
+    let node = &shared.nodes[0];
+    until(|| async { node.log().contains("the live store may have forgotten rooms; all are made sure of") }).await;
+    // Nobody asks for it: that would wake it.
+    let open = || shared.postgres.ask("SELECT count(*) FROM rooms WHERE closed_at_ms IS NULL");
+    until(|| async { open().trim() == "0" }).await;
+    let all = node.log().matches("all are made sure of").count();
+    assert_eq!(all, 1, "the database is asked once");
+}
+
 /// Whoever sets the clock of Redis's machine locks nobody out, closes nobody's room, and moves nobody who rests.
 #[tokio::test]
 async fn a_redis_whose_clock_is_set_loses_no_room_and_no_order() {

@@ -616,6 +616,32 @@ async fn neighbour(bench: &Bench) -> Live {
     live.expect("connected")
 }
 
+/// Nobody is in them any more, and no heartbeat tells of them: that they are missing has to be seen by something else.
+#[tokio::test]
+async fn that_redis_has_forgotten_rooms_is_seen_by_what_it_forgot_with_them() {
+    let mut bench = Bench::in_redis().await;
+    let forgotten = async |bench: &Bench| bench.live.has_forgotten().await.expect("asked");
+    assert!(forgotten(&bench).await, "nobody has made sure yet");
+    bench.live.remembered().await.expect("marked");
+    for _ in 0..10 {
+        // It is good for as long as somebody looks.
+        bench.pass(29_000);
+        assert!(!forgotten(&bench).await);
+    }
+    assert_eq!(bench.live.due().await, Ok(vec![]), "the mark is no room");
+    bench.server.as_ref().expect("a server").ask("DEL streamit:due:5").expect("asked");
+    assert!(forgotten(&bench).await, "one server of a cluster has lost its sets");
+    bench.live.remembered().await.expect("marked");
+    bench.pass(31_000);
+    assert!(forgotten(&bench).await, "it was away, or is what it was a while ago");
+    bench.live.remembered().await.expect("marked");
+    let server = bench.server.as_mut().expect("a server");
+    server.kill();
+    server.launch();
+    // It is empty; and asked, as soon as it is there.
+    until(|| async { bench.live.has_forgotten().await == Ok(true) }).await;
+}
+
 /// A server of a cluster may lose its rooms while the sets in which they are found are on others.
 #[tokio::test]
 async fn a_room_that_redis_has_lost_is_given_its_grace_anew() {

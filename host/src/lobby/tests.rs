@@ -111,3 +111,24 @@ async fn closed_rooms_are_deleted_a_day_later_however_many() {
     sweeping.await.expect("ended");
     assert_eq!(kept.record().source, film("first"));
 }
+
+/// A page of them may end among those that were made in one millisecond; some cannot be read.
+#[tokio::test]
+async fn however_many_rooms_are_open_all_are_remembered() {
+    let mut bench = Bench::start().await;
+    let (first, _) = bench.lobby.create(new()).await.expect("created");
+    bench
+        .run(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2500)
+             INSERT INTO rooms SELECT replace(replace(printf('%06d', n), '0', 'A'), '1', 'B'), title, visibility,
+                host_key_sha256, key_generation, playback_provider, playback_external_id, playback_media_type, playback_season,
+                playback_episode, revision, created_at_ms + n / 1500, NULL FROM rooms, numbers;
+             UPDATE rooms SET host_key_sha256 = replace(hex(zeroblob(32)), '0', '?') WHERE code IN ('AABAAA', 'AABAAB')",
+        )
+        .await;
+    assert_eq!(bench.lobby.remember().await.expect("remembered"), 2499);
+    for code in ["AAAAAB", "AAB999", "AA2499", "AA25AA"] {
+        assert!(bench.lobby.live.room(code.parse().expect("a code")).is_some(), "{code}");
+    }
+    assert_eq!(first.record().source, film("first"));
+}

@@ -23,6 +23,12 @@ pub(super) const DUE_SHARDS: usize = 8;
 /// Rooms looked through per sweep and set: the rest has its turn a second later.
 const SWEEP_BATCH: usize = 100;
 
+/// Beside the rooms of each set, and no room's code: when somebody last knew that all open rooms are in it. It is lost
+/// with them, be it one server's of a cluster, and older in what is brought back from an old copy.
+const MARK: &str = "*";
+/// So long after it was set last: nobody did while Redis was away, or the copy is from before.
+const MARK_GOOD_FOR: Duration = Duration::from_secs(30);
+
 /// A server may have lost its sets while the rooms are as they were: so many heartbeats say everything again.
 const SAID_AGAIN: f64 = 1.0 / 16.0;
 
@@ -48,6 +54,44 @@ impl Redis {
             }
         }
         taken
+    }
+
+    /// Every open room was remembered just now.
+    pub(in crate::live) async fn remembered(&self) -> Result<(), LiveError> {
+        self.mark(None).await
+    }
+
+    /// Whether a set is without its mark: then it is not what it was when every open room was in it. If all have theirs, they
+    /// are good for another while.
+    pub(in crate::live) async fn has_forgotten(&self) -> Result<bool, LiveError> {
+        let marks = join_all((0..DUE_SHARDS).map(|shard| async move {
+            let key = self.due_set(shard);
+            self.command::<Option<i64>>(&key, redis::cmd("ZSCORE").arg(&key).arg(MARK)).await
+        }));
+        let now = self.now_ms();
+        let is_old = |at: &i64| (now - at).abs() > millis(MARK_GOOD_FOR);
+        // Of a server that does not answer nobody knows; the others are asked all the same.
+        let (mut has_forgotten, mut asked) = (false, Err(LiveError::Unanswered));
+        for mark in marks.await {
+            has_forgotten |= matches!(mark, Ok(mark) if mark.is_none_or(|at| is_old(&at)));
+            asked = asked.or(mark);
+        }
+        asked?;
+        if !has_forgotten {
+            // Not where there is none: it would hide what was lost since. One that is not taken is taken in some seconds.
+            let _ = self.mark(Some("XX")).await;
+        }
+        Ok(has_forgotten)
+    }
+
+    async fn mark(&self, condition: Option<&str>) -> Result<(), LiveError> {
+        let now = self.now_ms();
+        let marks = join_all((0..DUE_SHARDS).map(|shard| async move {
+            let key = self.due_set(shard);
+            let mark = redis::cmd("ZADD").arg(&key).arg(condition).arg(now).arg(MARK).to_owned();
+            self.command::<i64>(&key, &mark).await
+        }));
+        marks.await.into_iter().fold(Ok(()), |all, one| all.and(one.map(drop)))
     }
 
     /// Rooms that somebody has to look at.
