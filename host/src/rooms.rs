@@ -266,6 +266,8 @@ impl Pending {
     }
 }
 
+/// Of `key_generation` nothing is read. It stays, and is written, until another change builds the table anew: SQLite drops
+/// no column that a constraint names, and programs from before that change could not insert without it.
 async fn insert(line: &mut Line, room: &Room) -> Result<(), sqlx::Error> {
     line.query(
         "INSERT INTO rooms (code, title, visibility, host_key_sha256, key_generation, playback_provider,
