@@ -25,8 +25,8 @@
 //! Two invariants, held by a test that reads the `use` lines:
 //!
 //! - `playback`, `protocol` and `streamit-plugin-api` know nothing of sqlx or redis, and `playback` nothing of axum.
-//! - `rooms`, `live` and `session` do not know that plugins exist; `http` asks `providers` for two things only:
-//!   what a provider can do, and a derived URL.
+//! - `rooms`, `live` and `session` do not know that plugins exist; `http` asks `providers` for three things only:
+//!   what a provider can do, a derived URL, and whose a pasted address is.
 
 pub mod config;
 pub mod http;

@@ -59,13 +59,15 @@ impl Timeline {
         Timeline { playback: PlaybackState::start(now_ms), ordered: mark, sourced: mark, remembered: None }
     }
 
-    /// Puts the source to where it is to start. Nothing if somebody has moved it, or remembers it elsewhere: the place of
-    /// a new source may come after the source, when others have looked at it already.
-    pub fn start_at(&self, start_ms: i64, now_ms: i64) -> Option<Timeline> {
+    /// Puts the source to where it is to start, as of `version`. Nothing if somebody has moved it, or remembers it elsewhere:
+    /// the place of a new source may come after the source, when others have looked at it already.
+    pub fn start_at(&self, start_ms: i64, version: i64, now_ms: i64) -> Option<Timeline> {
         let is_at_start = self.playback == PlaybackState::start(self.playback.at_ms);
         let is_untouched = self.ordered == self.sourced && self.remembered.unwrap_or(0) == 0;
         let playback = PlaybackState::paused_at(start_ms, now_ms);
-        let started = Timeline { playback, remembered: None, ..*self };
+        // What a player reports that was at the beginning says nothing of there.
+        let ordered = Mark { version, at_ms: now_ms };
+        let started = Timeline { playback, ordered, remembered: None, ..*self };
         (start_ms > 0 && is_at_start && is_untouched).then_some(started)
     }
 
@@ -251,26 +253,28 @@ mod tests {
     #[test]
     fn a_source_starts_where_it_is_to_unless_somebody_was_first() {
         for untouched in [Timeline::seed(NOW), Timeline::of_source(10, NOW)] {
-            let started = untouched.start_at(90_000, NOW + 5).expect("put there");
+            let started = untouched.start_at(90_000, 15, NOW + 5).expect("put there");
             assert_eq!(started.playback, PlaybackState::paused_at(90_000, NOW + 5));
-            assert_eq!((started.ordered, started.sourced), (untouched.ordered, untouched.sourced), "it is no order");
-            assert_eq!(started.start_at(80_000, NOW + 6), None, "once");
+            assert_eq!(started.sourced, untouched.sourced);
+            assert_eq!(started.apply(&having_seen(REPORT, 14), 20, NOW + 6), Outcome::Stale, "from the beginning");
+            changed(started.apply(&having_seen(PLAY, 14), 20, NOW + 6));
+            assert_eq!(started.start_at(80_000, 16, NOW + 6), None, "once");
             assert_eq!(started.recall(&seen(99, 0)), None, "nobody who saw it before remembers better");
             for nowhere in [0, -1] {
-                assert_eq!(untouched.start_at(nowhere, NOW), None);
+                assert_eq!(untouched.start_at(nowhere, 15, NOW), None);
             }
-            let far = untouched.start_at(i64::MAX, NOW).expect("put there");
+            let far = untouched.start_at(i64::MAX, 15, NOW).expect("put there");
             assert_eq!(far.playback.position_ms, MAX_POSITION_MS);
             for order in [JUMP, PLAY] {
                 let touched = changed(untouched.apply(&unsaid(order), 20, NOW));
-                assert_eq!(touched.start_at(90_000, NOW + 6), None, "{order:?}");
+                assert_eq!(touched.start_at(90_000, 25, NOW + 6), None, "{order:?}");
                 let back =
                     changed(touched.apply(&unsaid(Command::Pause { position_ms: Some(0), hold: None }), 21, NOW));
-                assert_eq!(back.start_at(90_000, NOW + 7), None, "{order:?}, and back");
+                assert_eq!(back.start_at(90_000, 26, NOW + 7), None, "{order:?}, and back");
             }
         }
         let recalled = Timeline::seed(NOW).recall(&Seen { version: 7, playback: PlaybackState::start(NOW) });
-        assert_eq!(recalled.expect("taken over").start_at(90_000, NOW), None);
+        assert_eq!(recalled.expect("taken over").start_at(90_000, 25, NOW), None);
     }
 
     #[test]

@@ -111,7 +111,7 @@ export class SourceForm {
     this.#matches = matches;
     // What the server could not say now it may in a moment.
     if (wrong && !wrong.isFinal) this.#asked = null;
-    if (wrong) this.#say(sentence(wrong.message), "wrong");
+    if (wrong) this.#say(sentence(wrong), "wrong");
     else if (matches.length === 1) this.#say(summary(matches[0]), "understood");
     else this.#say(`${matches.length} providers play this; the first is chosen.`, "understood");
     this.#choose();
@@ -179,11 +179,21 @@ export class SourceForm {
 /** A source without what its provider can do. */
 const identity = ({ provider, media_type, external_id, season, episode }) => ({ provider, media_type, external_id, season, episode });
 
+/** A longer id is shown by its two ends. */
+const SHOWN_CHARS = 80;
+
 /** A match in one line: whose, what, from where. */
 function summary({ name, source, start_ms, is_guess }) {
-  const parts = [name, unturned(describe(source))];
+  const what = [...unturned(describe(source))];
+  const half = SHOWN_CHARS / 2;
+  const shown = what.length > SHOWN_CHARS ? [...what.slice(0, half), "…", ...what.slice(-half)] : what;
+  const parts = [name, shown.join("")];
   if (start_ms > 0) parts.push(`from ${clockText(start_ms / 1000)}`);
   return parts.join(" · ") + (is_guess ? " – a guess: the address does not say which episode" : "");
 }
 
-const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+/** What the server says is wrong, as a sentence. */
+function sentence({ message, errors }) {
+  const text = errors.find(({ field }) => field === "link")?.message ?? message;
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
+}

@@ -7,18 +7,23 @@
 //! the first whose identity the provider accepts wins; a refusal counts if no other rule does.
 
 mod address;
+mod entries;
 mod pattern;
 mod rule;
 mod time;
 
 use std::fmt;
 
+pub(crate) use self::entries::problems;
 use self::rule::{Meaning as OfRule, Rule};
 pub use self::{
     address::{Address, Base, MAX_LINK_BYTES, NotAnAddress},
-    rule::{Link, LinkExample, MAX_LINKS},
+    entries::{Link, LinkExample, MAX_LINKS, untried},
 };
 use crate::{Media, Rejection};
+
+/// However many rules fit, an address is not tried for more identities.
+const MAX_CLAIMS: usize = 16;
 
 /// A provider's rules, under its operator's configuration.
 #[derive(Clone, Debug, Default)]
@@ -95,7 +100,7 @@ impl Links {
                 OfRule::Media(identity) => {
                     let Some((media, is_guess)) = identity.media(&captures) else { continue };
                     // Who has been asked once says the same again.
-                    if into.claims.iter().all(|known| known.media != media) {
+                    if into.claims.len() < MAX_CLAIMS && into.claims.iter().all(|known| known.media != media) {
                         let start_ms = rule.start_ms(address).unwrap_or(0);
                         into.claims.push(Claim { media, start_ms, is_guess, exact: identity.exact });
                     }
@@ -134,75 +139,6 @@ impl Links {
             }
         }
         Ok(refusal.map_or(Meaning::Nothing(rejected), |reason| Meaning::Refused(reason.to_owned())))
-    }
-}
-
-/// Everything that is wrong with a manifest's rules and their examples, each with its number and key.
-pub(crate) fn problems(links: &[Link], examples: &[LinkExample]) -> Vec<String> {
-    let mut problems = Vec::new();
-    if links.len() > MAX_LINKS {
-        problems.push(format!("links: {} rules; at most {MAX_LINKS} are read", links.len()));
-    }
-    for (n, link) in links.iter().enumerate() {
-        let of_rule = Rule::parse(link).err().unwrap_or_default();
-        problems.extend(of_rule.into_iter().map(|problem| format!("links[{n}].{problem}")));
-    }
-    for (n, example) in examples.iter().enumerate() {
-        if example.media.is_some() && example.refuse.is_some() {
-            problems.push(format!("link_examples[{n}].refuse: what is refused has no media"));
-        }
-        if example.start_s < 0.0 || !example.start_s.is_finite() || (example.start_s > 0.0 && example.media.is_none()) {
-            problems.push(format!("link_examples[{n}].start_s: a number of seconds, beside media"));
-        }
-    }
-    let has_identity = links.iter().any(|link| link.refuse.is_none());
-    if has_identity && examples.iter().all(|example| example.media.is_none()) {
-        problems.push("link_examples: give at least one address with its identity".into());
-    }
-    problems
-}
-
-impl LinkExample {
-    /// Holds the example against a provider, which `ask` asks.
-    ///
-    /// # Errors
-    /// Says what was expected, and what came.
-    pub fn check(
-        &self,
-        links: &Links,
-        ask: impl FnMut(&Media<'_>) -> Result<Result<String, Rejection>, String>,
-    ) -> Result<(), String> {
-        let came = match Address::parse(&self.link) {
-            Ok(address) => links.meaning(&address, ask),
-            Err(_) => Ok(Meaning::Nothing(None)),
-        };
-        let is_so = match (&came, &self.media, &self.refuse) {
-            (Ok(Meaning::Media(claim, _)), Some(media), _) => {
-                claim.media == *media && claim.start_ms == self.start_ms()
-            }
-            (Ok(Meaning::Refused(reason)), None, Some(words)) => reason.contains(words),
-            (Ok(Meaning::Nothing(_)), None, None) => true,
-            _ => false,
-        };
-        let came = came.map_or_else(|error| format!("asking it failed: {error}"), |meaning| meaning.to_string());
-        if is_so {
-            Ok(())
-        } else {
-            Err(format!("its link example {} should be {}; {came}", self.link, self.expected()))
-        }
-    }
-
-    fn start_ms(&self) -> u64 {
-        // Never negative: the manifest was checked.
-        (self.start_s * 1000.0).round() as u64
-    }
-
-    fn expected(&self) -> String {
-        match (&self.media, &self.refuse) {
-            (Some(media), _) => format!("{media} from {} s", self.start_s),
-            (None, Some(words)) => format!("refused with \"{words}\""),
-            (None, None) => "nobody's".into(),
-        }
     }
 }
 

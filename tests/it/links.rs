@@ -169,6 +169,46 @@ fn a_look_alike_host_never_matches() {
     });
 }
 
+#[test]
+fn whatever_is_pasted_is_an_address_or_none_and_every_id_is_plain() {
+    let table: toml::Table = "base_url = \"https://cdn.example/v/\"".parse().unwrap();
+    let links = ["youtube", "vimeo", "vidking", "mp4"].map(|id| Links::new(&manifest(id).links, &table).unwrap());
+    let signs = prop::sample::select(vec![
+        "https://", "//", "/", "\\", "@", ":", ":443", "?", "&", "=", "#", "%", "%2F", "%2e%2e", "..", "%00", "%ff",
+        "+", "[::1]",
+    ]);
+    let words = prop::sample::select(vec![
+        "www.youtube.com",
+        "/watch",
+        "v=",
+        "u=",
+        "t=1h",
+        "youtu.be",
+        "vimeo.com",
+        "76979871",
+        ID,
+        "www.google.com/url?q=",
+        "themoviedb.org/tv/",
+        "/season/",
+        "cdn.example/v/",
+        "www.youtube.com/attribution_link?u=",
+    ]);
+    let piece =
+        prop_oneof![3 => signs.prop_map(str::to_owned), 3 => words.prop_map(str::to_owned), 1 => any::<String>()];
+    proptest!(ProptestConfig { cases: 4000, ..ProptestConfig::default() }, |(
+        pieces in prop::collection::vec(piece, 0..12),
+    )| {
+        let text = pieces.concat();
+        let Ok(address) = Address::parse(&text) else { return Ok(()) };
+        for claim in links.iter().flat_map(|links| links.claims(&address).claims) {
+            let id = &*claim.media.external_id;
+            let is_plain = (1..=1025).contains(&id.len()) && !id.chars().any(char::is_control);
+            let stays = id.split('/').all(|segment| segment != ".." && segment != ".");
+            prop_assert!(is_plain && stays && claim.media.shape().is_ok(), "{text}: {}", claim.media);
+        }
+    });
+}
+
 #[tokio::test]
 async fn what_is_no_link_is_said_in_words() {
     let app = App::start().await;

@@ -309,6 +309,15 @@ async fn what_is_wrong_with_a_plugin_is_one_failure() {
             "it is movie `4711` from 90 s",
         ),
         (
+            data.replace("4711-some-show/1/8", "4711-some-show/1/8/9").replace(
+                "media = { media_type = \"tv\", external_id = \"4711\", season = 1, episode = 8 }\n\n[[link",
+                "\n[[link",
+            ),
+            bridge.clone(),
+            "links_are_tried",
+            "none for links[1]",
+        ),
+        (
             data.replace("/notacme.", "/www.acme."),
             bridge.clone(),
             "link_examples[2]",

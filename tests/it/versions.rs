@@ -1,4 +1,5 @@
-//! Host and plugin of different minor versions: each reads what both know.
+//! Host and plugin of different versions of the API: each reads what both know. (A plugin that *needs* a later minor version
+//! says so, and is refused: the zoo has one.)
 
 use std::{ffi::c_void, mem::size_of, ptr, slice};
 

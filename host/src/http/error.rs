@@ -120,10 +120,6 @@ impl Error {
         Error { errors, ..Error::new(ErrorCode::InvalidMedia, sentences.join("; ")) }
     }
 
-    pub(super) fn is(&self, code: ErrorCode) -> bool {
-        self.code == code
-    }
-
     pub(super) fn field(field: &str, kind: &'static str, message: impl Into<String>) -> Self {
         Error::invalid(vec![FieldError { field: field.into(), kind, message: message.into() }])
     }

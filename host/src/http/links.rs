@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     playback::MAX_POSITION_MS,
-    providers::{Match, Understood},
+    providers::{Match, ProviderError, Understood},
     rooms::Source,
 };
 
@@ -76,7 +76,7 @@ pub(super) async fn understand(
         is_guess,
     });
     let mut response = JsonAnswer(Matches { matches: matches.collect() }).into_response();
-    if trouble.is_some_and(|trouble| Error::from(trouble).is(ErrorCode::ProviderFailed)) {
+    if let Some(ProviderError::Failed { .. } | ProviderError::FailedBefore { .. }) = trouble {
         // It counts against whoever asked, though another provider had an answer.
         response.extensions_mut().insert(ErrorCode::ProviderFailed);
     }

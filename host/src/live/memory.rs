@@ -94,14 +94,14 @@ impl Memory {
             state.revision = room.revision;
             let version = state.next_version(now_ms);
             state.timeline = Timeline::of_source(version, now_ms);
-            state.start_at(start_ms, now_ms);
+            state.start_at(start_ms, version, now_ms);
             state.renew(version);
         } else if room.revision == state.revision {
             if let Some(seen) = seen {
                 state.recall(room.revision, seen, now_ms);
             }
-            if state.start_at(start_ms, now_ms) {
-                let version = state.next_version(now_ms);
+            let version = state.next_version(now_ms);
+            if state.start_at(start_ms, version, now_ms) {
                 state.renew(version);
             }
         }
@@ -292,16 +292,16 @@ impl Kept {
         if let Some(seen) = seen {
             state.recall(room.revision, seen, now_ms);
         }
-        state.start_at(start_ms, now_ms);
+        state.start_at(start_ms, state.next_version(now_ms), now_ms);
         if state.frame.version == 0 {
             state.renew(state.next_version(now_ms));
         }
         state
     }
 
-    /// Puts the source to where it is to start, if nothing has been made of it yet; answers whether it was.
-    fn start_at(&mut self, start_ms: i64, now_ms: i64) -> bool {
-        let started = self.timeline.start_at(start_ms, now_ms);
+    /// Puts the source to where it is to start, as of `version`, if nothing has been made of it yet; answers whether it was.
+    fn start_at(&mut self, start_ms: i64, version: i64, now_ms: i64) -> bool {
+        let started = self.timeline.start_at(start_ms, version, now_ms);
         self.timeline = started.unwrap_or(self.timeline);
         started.is_some()
     }

@@ -11,6 +11,9 @@ pub const MAX_LINK_BYTES: usize = 4096;
 /// What addresses on the host itself are resolved against: no name on earth ends like this (RFC 6761).
 const HERE: &str = "https://here.invalid/";
 
+/// What comes along when one copies, and nobody sees: zero-width spaces and joiners, directions, a byte order mark.
+const INVISIBLE: [char; 7] = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{2060}', '\u{feff}'];
+
 /// Sites that put another address into their own, with the path and the parameter it is in. They belong to no provider,
 /// and what they lead to may be anybody's: so they are known here, and not to each provider.
 const REDIRECTORS: [(&str, &str, &str); 8] = [
@@ -76,7 +79,7 @@ impl Address {
     /// # Errors
     /// Says why it is no address.
     pub fn parse(text: &str) -> Result<Address, NotAnAddress> {
-        let text = text.trim();
+        let text = text.trim_matches(|c: char| c.is_whitespace() || INVISIBLE.contains(&c));
         if text.is_empty() {
             return Err(NotAnAddress::Empty);
         }
@@ -142,7 +145,9 @@ impl Address {
         let Site::Elsewhere(host, None) = &self.site else { return None };
         let path = self.path().join("/");
         let is_it = |(site, place, _): &&(&str, &str, &str)| site == host && *place == path;
-        REDIRECTORS.iter().filter(is_it).find_map(|(_, _, name)| self.join(self.query(name)?))
+        // What is searched for may stand in a parameter of the same name.
+        let whole = |text: &str| text.contains("://").then(|| Address::read(text)).flatten();
+        REDIRECTORS.iter().filter(is_it).find_map(|(_, _, name)| whole(self.query(name)?))
     }
 
     /// The same address as seen by the host whose own is `own`: one below that is a path on the host itself.

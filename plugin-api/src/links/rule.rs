@@ -1,113 +1,15 @@
-//! A rule about addresses, as a manifest has it, and as it is looked for in an address.
-
-use std::{collections::BTreeMap, fmt};
-
-use serde::{Deserialize, Deserializer, Serialize, de};
+//! A rule about addresses, as it is looked for in one.
 
 use super::{
+    Link,
     address::{Address, Base},
     pattern::{Captures, Path, Template, placeholder},
     time::millis,
 };
 use crate::{Media, MediaType, manifest::config_key};
 
-/// No address is looked at by more rules of one provider.
-pub const MAX_LINKS: usize = 64;
-
 /// A refusal is a sentence.
 const MAX_REFUSAL_BYTES: usize = 200;
-
-/// Which addresses are a provider's, and how the identity is written in them: an entry of `[[links]]`.
-///
-/// An address is one of these if its host and path are, and if it has every parameter of `query`. What it says beyond that
-/// does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Link {
-    /// Whole names in lower case and in ASCII, at the usual port; `*.example.org` is any name below that one.
-    #[serde(default)]
-    pub hosts: Vec<String>,
-    /// In place of `hosts`: `{config.key}`, where the operator's configuration has `https://host/path/` or, on the host
-    /// itself, `/path/`; or a list of those. `path` begins there. Without that key there are no such addresses.
-    #[serde(default)]
-    pub under: Option<String>,
-    /// One path or several; the first that fits counts. `{name}` takes a segment or what is between two texts in it,
-    /// `{name...}` the rest of the path, `{name}-*` what stands before the first `-`, if there is one. `*` at the end of a
-    /// segment is anything, `...` as the last segment anything that may follow. Decoded, in exactly these letters.
-    #[serde(deserialize_with = "one_or_several")]
-    pub path: Vec<String>,
-    /// Parameters that have to be there: `{name}` takes the value, `*` is any, everything else is the value itself.
-    #[serde(default)]
-    pub query: BTreeMap<String, String>,
-    /// The id, put together from what was taken, like `{id}/{hash}`. Absent: what was taken as `{external_id}`.
-    #[serde(default)]
-    pub external_id: Option<String>,
-    /// Absent: a movie. An episode's season and episode are taken as `{season}` and `{episode}`.
-    #[serde(default)]
-    pub media_type: Option<MediaType>,
-    /// The season that is meant, probably, where the address names none.
-    #[serde(default)]
-    pub season: Option<u32>,
-    /// The episode that is meant, probably, where the address names none.
-    #[serde(default)]
-    pub episode: Option<u32>,
-    /// The URL that plays the identity has to be the very address. For files whose place the operator decides.
-    #[serde(default)]
-    pub exact: bool,
-    /// Where to look for the position to start at, like `query.t` or `fragment.t`. The first that is there counts:
-    /// `90`, `90s`, `1m40s`, `1h2m3s`, `1:30`, `00:01:30`. One that cannot be read is the beginning.
-    #[serde(default)]
-    pub start: Vec<String>,
-    /// In place of an identity: the parameter (`query.u`) with another address, which these rules are asked about, once.
-    #[serde(default)]
-    pub follow: Option<String>,
-    /// In place of an identity: a sentence for people who paste such an address. It counts if no other rule fits.
-    #[serde(default)]
-    pub refuse: Option<String>,
-}
-
-/// A golden case: what an address means. With neither `media` nor `refuse` it is nobody's, as far as this provider goes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LinkExample {
-    /// The address, as somebody pastes it.
-    pub link: String,
-    /// The identity that it means.
-    #[serde(default)]
-    pub media: Option<Media<'static>>,
-    /// Where it starts, in seconds.
-    #[serde(default)]
-    pub start_s: f64,
-    /// What its refusal says, among other things.
-    #[serde(default)]
-    pub refuse: Option<String>,
-    /// The configuration it holds under; absent: the operator's.
-    pub config: Option<toml::Table>,
-}
-
-fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    struct Paths;
-    impl<'de> de::Visitor<'de> for Paths {
-        type Value = Vec<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a path or a list of paths")
-        }
-
-        fn visit_str<E>(self, path: &str) -> Result<Vec<String>, E> {
-            Ok(vec![path.to_owned()])
-        }
-
-        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
-            let mut paths = Vec::new();
-            while let Some(path) = list.next_element()? {
-                paths.push(path);
-            }
-            Ok(paths)
-        }
-    }
-    deserializer.deserialize_any(Paths)
-}
 
 /// A rule that can be asked.
 #[derive(Clone, Debug)]
@@ -261,9 +163,8 @@ impl Rule {
 impl Host {
     fn parse(text: &str) -> Result<Host, String> {
         let (name, is_below) = text.strip_prefix("*.").map_or((text, false), |name| (name, true));
-        let read = match url::Host::parse(name) {
-            Ok(url::Host::Domain(read)) => read,
-            _ => return Err(format!("`{text}` is not the name of a host, like www.example.org or *.example.org")),
+        let Ok(url::Host::Domain(read)) = url::Host::parse(name) else {
+            return Err(format!("`{text}` is not the name of a host, like www.example.org or *.example.org"));
         };
         if read != name || name.ends_with('.') {
             return Err(format!("`{text}`: write it as `{}`", read.trim_end_matches('.')));

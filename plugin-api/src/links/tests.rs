@@ -49,6 +49,7 @@ fn a_host_is_compared_by_whole_labels_without_user_at_the_usual_port() {
         "https:\\\\acme.example\\watch?v=7",
         "https://acme.example/a/../watch?v=7",
         "https://acme.example/watch?v=7&v=8",
+        "\u{feff}https://acme.example/watch?v=7\u{200b} ",
     ] {
         assert_eq!(ids(&links, good), ["movie `7`"], "{good}");
     }
@@ -196,7 +197,13 @@ fn an_address_inside_another_is_followed_once() {
     assert_eq!(start("acme.example/out?u=%2Fwatch%3Fv%3D7&t=9"), 9_000);
 
     // What belongs to nobody leads anybody there.
-    for redirector in ["www.google.com/url?q=", "google.com/url?sa=t&url=", "l.facebook.com/l.php?u="] {
+    for redirector in [
+        "www.google.com/url?q=",
+        "google.com/url?sa=t&url=",
+        "www.google.com/url?q=&url=",
+        "www.google.com/url?q=some+words&url=",
+        "l.facebook.com/l.php?u=",
+    ] {
         let led = |inner: &str| ids(&links, &format!("https://{redirector}{inner}"));
         assert_eq!(led("https%3A%2F%2Facme.example%2Fwatch%3Fv%3D7"), ["movie `7`"], "{redirector}");
         assert_eq!(led("https%3A%2F%2Fsomebody%40acme.example%2Fwatch%3Fv%3D7"), [""; 0], "{redirector}");
@@ -247,6 +254,11 @@ fn a_file_lies_below_the_place_that_the_operator_names() {
         assert_eq!(ids(&links, &odd).len(), 1, "{odd}: for the provider to say what is wrong");
     }
 
+    for base in ["http://[::1]:8080/v/", "http://localhost:8080/v/", "http://127.0.0.1/my%20films/"] {
+        let links = under(FILES, &format!("base_url = \"{base}\""));
+        assert_eq!(ids(&links, &format!("{base}a.webm")), ["movie `a.webm`"], "{base}");
+        assert_eq!(ids(&links, &format!("{}a.webm", base.replace("http://", ""))), ["movie `a.webm`"], "{base}");
+    }
     let two = under(FILES, "base_url = [\"https://a.example/\", \"/media/\"]");
     assert_eq!(ids(&two, "a.example/x"), ["movie `x`"]);
     assert_eq!(ids(&two, "/media/x"), ["movie `x`"]);

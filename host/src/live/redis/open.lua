@@ -42,6 +42,7 @@ local function start_it()
   local is_untouched = s.ordered == s.sourced and s.ordered_at == s.sourced_at and (s.remembered or 0) == 0
   if start <= 0 or revision ~= s.revision or not is_at_start or not is_untouched then return false end
   s.position_ms, s.at_ms, s.remembered = start, now, nil
+  s.ordered, s.ordered_at = next_version(s, now), now
   return true
 end
 

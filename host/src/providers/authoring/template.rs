@@ -44,6 +44,7 @@ const API: Files = &[
     ("src/lib.rs", include_str!("../../../../plugin-api/src/lib.rs")),
     ("src/links.rs", include_str!("../../../../plugin-api/src/links.rs")),
     ("src/links/address.rs", include_str!("../../../../plugin-api/src/links/address.rs")),
+    ("src/links/entries.rs", include_str!("../../../../plugin-api/src/links/entries.rs")),
     ("src/links/pattern.rs", include_str!("../../../../plugin-api/src/links/pattern.rs")),
     ("src/links/rule.rs", include_str!("../../../../plugin-api/src/links/rule.rs")),
     ("src/links/tests.rs", include_str!("../../../../plugin-api/src/links/tests.rs")),

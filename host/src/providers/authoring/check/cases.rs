@@ -2,7 +2,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use streamit_plugin_api::{Manifest, Media, MediaType, abi};
+use streamit_plugin_api::{Manifest, Media, MediaType, abi, links};
 
 use super::{
     super::{
@@ -55,6 +55,14 @@ pub(super) fn coverage(what: &Prepare) -> Verdict {
     match manifest.media_types.iter().find(|media_type| !is_covered(**media_type)) {
         None => Ok(()),
         Some(media_type) => failed(format!("none for {media_type}")),
+    }
+}
+
+pub(super) fn links_are_tried(what: &Prepare) -> Verdict {
+    let Manifest { links, link_examples, .. } = &what.manifest;
+    match links::untried(links, link_examples, &what.config).or_else(failed)?.first() {
+        None => Ok(()),
+        Some(n) => failed(format!("none for links[{n}]")),
     }
 }
 

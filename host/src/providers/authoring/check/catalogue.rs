@@ -28,6 +28,12 @@ pub(super) const CASES: &[Case] = &[
         run: Run::Read(coverage),
     },
     Case {
+        name: "links_are_tried",
+        expected: "a link example that fits, for each rule of [[links]]",
+        mend: "add a [[link_examples]] entry to provider.toml for that rule: with media, or with refuse",
+        run: Run::Read(links_are_tried),
+    },
+    Case {
         name: "loads",
         expected: "the library loads with every symbol resolved, and create succeeds",
         mend: "link what is missing; do nothing in constructors; return 0 from create for a good configuration",
