@@ -373,7 +373,11 @@ impl Session {
         loop {
             match self.next_message().await? {
                 Message::Text(text) => return Ok(text),
-                _ => self.complain(BadMessage("binary messages have no meaning here; send JSON text".into())).await?,
+                _ => {
+                    // Rare, and no part of what every viewer keeps.
+                    let binary = BadMessage("binary messages have no meaning here; send JSON text".into());
+                    Box::pin(self.complain(binary)).await?;
+                }
             }
         }
     }
@@ -396,7 +400,7 @@ impl Session {
                 Message::Text(_) | Message::Binary(_) => return Ok(message),
                 Message::Ping(_) => {
                     let pong = self.reader.replies();
-                    self.send(pong).await?;
+                    Box::pin(self.send(pong)).await?;
                 }
                 Message::Pong(payload) if payload[..] == self.asked_after.to_be_bytes() => {
                     self.said_after = self.asked_after;

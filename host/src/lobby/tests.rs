@@ -116,7 +116,7 @@ async fn closed_rooms_are_deleted_a_day_later_however_many() {
 #[tokio::test]
 async fn however_many_rooms_are_open_all_are_remembered() {
     let mut bench = Bench::start().await;
-    let (first, _) = bench.lobby.create(new()).await.expect("created");
+    let (first, _) = bench.lobby.create(new(), 0).await.expect("created");
     bench
         .run(
             "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2500)

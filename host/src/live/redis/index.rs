@@ -91,7 +91,7 @@ impl Redis {
             let mark = redis::cmd("ZADD").arg(&key).arg(condition).arg(now).arg(MARK).to_owned();
             self.command::<i64>(&key, &mark).await
         }));
-        marks.await.into_iter().fold(Ok(()), |all, one| all.and(one.map(drop)))
+        marks.await.into_iter().try_for_each(|one| one.map(drop))
     }
 
     /// Rooms that somebody has to look at.
