@@ -696,8 +696,8 @@ export class Follower extends EventTarget {
   #starve(now) {
     const isAgain = now - this.#starvedAt < STARVES_AGAIN_MS;
     this.#patienceMs = isAgain ? Math.min(Math.max(PATIENCE_MS, this.#patienceMs * 2), MAX_PATIENCE_MS) : 0;
-    // Being sent ahead costs what it has in hand: it would only run dry again.
-    if (isAgain) this.#controller.starvedAgain(now);
+    // Being sent ahead costs what it has in hand: it would only run dry again. One that failed has not run dry.
+    if (isAgain && !this.hasFailed) this.#controller.starvedAgain(now);
     this.#isStarving = true;
     this.#emit("starving");
     this.#emit("change");

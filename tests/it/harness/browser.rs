@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use fantoccini::{Client, ClientBuilder, Locator, wd::WindowHandle};
@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::PATIENCE;
+
+/// Nobody presses a button that has said something else until so short a time ago (`host/web/seen.js`).
+const SEEN: Duration = Duration::from_millis(350);
 
 /// The WebDriver of one scene; dropping it ends its browsers.
 pub(crate) struct Browser {
@@ -173,6 +176,10 @@ impl Window {
     }
 
     pub(crate) async fn click(&self, css: &str) {
+        if css == "#play" {
+            // People see what a button says before they press it, and the page counts on that.
+            tokio::time::sleep(SEEN).await;
+        }
         self.0.wait().for_element(Locator::Css(css)).await.unwrap().click().await.unwrap();
     }
 
