@@ -85,6 +85,8 @@ impl App {
         }
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         fs::copy(repository.join("plugins/mp4/media/clock.webm"), folder.path().join("media/clock.webm")).unwrap();
+        // The host ends what has been idle for half a minute: no request shall meet that end.
+        let http = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(10)).build().unwrap();
         let app = App {
             folder,
             host: None,
@@ -92,7 +94,7 @@ impl App {
             admin_url: String::new(),
             environment: Vec::new(),
             survives_full_files: false,
-            http: reqwest::Client::new(),
+            http,
         };
         app.write_config(config);
         app
