@@ -3,7 +3,7 @@
 /** Seeing takes a quarter of a second, and a hand some more: nobody has answered what has been shown for less. */
 export const SEEN_MS = 300;
 
-/** @typedef {{ isPlaying: boolean, hasEnded: boolean }} Shown what a press would change */
+/** @typedef {{ isPlaying: boolean, hasEnded: boolean }} Shown what a press would change: it pauses what plays */
 
 /**
  * A button that says what it would do changes its meaning under the hand when somebody else gives an order: of two hosts

@@ -77,8 +77,9 @@ export class Transport extends EventTarget {
     const { isPlaying, seconds, duration, canSeek } = view;
     const hasEnd = Number.isFinite(duration) && duration > 0;
     const hasEnded = view.hasEnded || isOver(seconds, duration);
-    // Of what their own hand does nobody is surprised.
-    this.#seen.show({ isPlaying, hasEnded }, localMs(), isPlaying === this.#asked || this.#held !== null);
+    // Of what their own hand does nobody is surprised. What has ended rests, whether the room knows it yet or not.
+    const isExpected = isPlaying === this.#asked || this.#held !== null;
+    this.#seen.show({ isPlaying: isPlaying && !hasEnded, hasEnded }, localMs(), isExpected);
     if (isPlaying === this.#asked) this.#asked = null;
     const label = isPlaying && !hasEnded ? "Pause" : "Play";
     if ($("play").textContent !== label) $("play").textContent = label;
