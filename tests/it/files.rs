@@ -124,6 +124,9 @@ async fn why_a_file_cannot_be_played_is_said_to_whom_it_concerns_and_the_room_go
         // Who starves again and again is waited for longer and longer; a page that is loaded anew begins anew.
         ann.0.refresh().await.unwrap();
         plays(&ann).await;
+        // For whoever only joins nobody waits: it has been where the room is by then.
+        let at = ann.eval(&format!("{VIDEO}.currentTime")).await;
+        ann.until(&format!("{VIDEO}.currentTime > {at} + 2")).await;
     }
     assert_eq!(sent(&ben).await, json!(["HELLO"]));
     close([ann, ben]).await;
