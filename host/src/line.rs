@@ -407,7 +407,11 @@ fn try_read(stream: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
         let bytes = (&*SockRef::from(stream)).read(into)?;
         read = Some(bytes);
         // Where readiness comes in edges, that is.
-        if cfg!(target_os = "linux") && 0 < bytes && bytes < into.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        if cfg!(target_os = "linux") && 0 < bytes && bytes < into.len() {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            Ok(())
+        }
     });
     match read {
         Some(bytes) => Ok(bytes),

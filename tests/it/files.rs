@@ -111,7 +111,10 @@ async fn why_a_file_cannot_be_played_is_said_to_whom_it_concerns_and_the_room_go
         gives_up(&ann, code).await;
         notice_says(&ann, words).await;
         notice_says(&ben, "The host is buffering").await;
-        assert_eq!(ben.eval(&format!("document.querySelector('#notice').textContent.includes({})", json!(words))).await, false);
+        assert_eq!(
+            ben.eval(&format!("document.querySelector('#notice').textContent.includes({})", json!(words))).await,
+            false
+        );
         // The room can be moved all the same.
         let at = scene.position().await;
         ann.click("#forward").await;

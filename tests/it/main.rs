@@ -8,8 +8,8 @@ mod harness;
 mod bridges;
 mod client; // the library that pages are made of
 mod conformance; // every bridge against a stand-in of its player
-mod files; // a browser's own player: a file that breaks, ends early, seeks slowly
 mod expiry; // rooms are neither lost nor kept against the rules, and what is refused is not carried out
+mod files; // a browser's own player: a file that breaks, ends early, seeks slowly
 mod kept; // what a browser keeps of what its device takes
 mod leaving; // a node that stops: nobody is left hanging, nothing holds it
 mod links; // whatever people copy from their browser is understood, or refused in words

@@ -179,7 +179,10 @@ async fn a_hosts_device_that_was_offline_says_hello_and_nothing_else() {
         line.silence(false);
         tablet.until("document.querySelector('#connection').dataset.status === 'connected'").await;
         // True of the line that was down, and of no other.
-        assert_eq!(tablet.eval("document.querySelector('#notice').textContent.includes('this was not sent')").await, false);
+        assert_eq!(
+            tablet.eval("document.querySelector('#notice').textContent.includes('this was not sent')").await,
+            false
+        );
         is_once_in_the_room(&scene, &[&laptop, &tablet], 1).await;
         let said = tablet.eval(&format!("counted.sent.slice({hello})")).await;
         assert_eq!(said, json!(["HELLO"]));
