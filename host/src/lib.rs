@@ -26,7 +26,8 @@
 //!
 //! - `playback`, `protocol` and `streamit-plugin-api` know nothing of sqlx or redis, and `playback` nothing of axum.
 //! - `rooms`, `live` and `session` do not know that plugins exist; `http` asks `providers` for three things only:
-//!   what a provider can do, a derived URL, and whose a pasted address is.
+//!   what a provider can do, a derived URL, and whose a pasted address is. A session is handed the first as a function
+//!   (`session::Abilities`).
 
 pub mod config;
 pub mod http;
@@ -58,7 +59,7 @@ use crate::{
     live::Live,
     lobby::Lobby,
     providers::{Providers, Reloader},
-    rooms::Rooms,
+    rooms::{Rooms, Source},
     server::Places,
     session::Sessions,
     telemetry::Metrics,
@@ -145,7 +146,12 @@ impl Node {
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
         let limits = config.limits.clone();
-        let sessions = Sessions::new(live.clone(), limits, metrics.clone(), stop.clone(), tracker.clone());
+        // All that a session knows of plugins: what may be asked of what a room plays.
+        let abilities = {
+            let providers = providers.clone();
+            Arc::new(move |source: &Source| providers.abilities(&source.provider))
+        };
+        let sessions = Sessions::new(live.clone(), abilities, limits, metrics.clone(), stop.clone(), tracker.clone());
         let creations = PerAddress::new(config.rooms.create_per_minute);
         let guesses = PerAddress::new(config.limits.guesses_per_minute);
         let state = AppState::new(http::Parts {

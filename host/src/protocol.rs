@@ -251,6 +251,7 @@ pub enum ErrorCode {
     BadHostKey,
     RoomFull,
     LiveUnavailable,
+    Unsupported,
 }
 
 /// A STATE read back: what a node does when it needs the numbers of a frame it was handed.

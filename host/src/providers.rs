@@ -194,6 +194,16 @@ impl Providers {
         }
     }
 
+    /// What its player can be told to do. Of one that is not there or not ready nobody knows: then anything may be tried.
+    /// At each order of a host's, so the usual answer takes neither a copy nor another lock.
+    pub fn abilities(&self, id: &str) -> Capabilities {
+        const ALL: Capabilities = Capabilities { seek: true, pause: true, resume: true, autoplay: true };
+        let table = self.0.table.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(provider) = table.get(id) else { return ALL };
+        let able = provider.description().map_or(ALL, |description| description.manifest.capabilities);
+        if able == ALL || provider.is_ready() { able } else { ALL }
+    }
+
     /// The URL that plays `media`, asked of the provider or remembered.
     pub async fn embed_url(&self, id: &str, media: &Media<'_>) -> Result<Arc<str>, ProviderError> {
         let provider = self.get(id).ok_or_else(|| ProviderError::Unknown(id.into()))?;

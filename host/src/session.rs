@@ -1,5 +1,6 @@
 //! One WebSocket: HELLO, who it is, and the loop between a room and a browser.
 
+mod abilities;
 #[cfg(test)]
 pub(crate) mod echo;
 mod orders;
@@ -20,7 +21,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 use tungstenite::{Message, Utf8Bytes};
 
+pub use self::abilities::Abilities;
 use self::{
+    abilities::unsupported,
     orders::{Orders, Outcome, Taken},
     pulse::Pulse,
     reader::Reader,
@@ -31,6 +34,7 @@ use crate::{
     limit::Bucket,
     line::{End, Line, Stall, Writing},
     live::{JoinError, Live, LiveError, LiveRoom, Member, Seat},
+    playback::Order,
     protocol::{BadMessage, ClientMessage, ErrorCode, Hello, PROTOCOL, Role, ServerMessage, You, close},
     rooms::{hex, random_bytes},
     telemetry::{Closed, Metrics},
@@ -48,6 +52,7 @@ const HEARING_OUT: Duration = Duration::from_secs(1);
 /// What every session of a node shares.
 pub struct Sessions {
     pub live: Live,
+    abilities: Abilities,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     /// The node is stopping.
@@ -61,6 +66,7 @@ pub struct Sessions {
 impl Sessions {
     pub fn new(
         live: Live,
+        abilities: Abilities,
         limits: Limits,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
@@ -68,7 +74,7 @@ impl Sessions {
     ) -> Arc<Sessions> {
         let wheel = Wheel::start(&limits, live.cut_off(), stop.clone(), &tracker);
         let pulse = Pulse::start(stop.clone(), &tracker);
-        Arc::new(Sessions { live, limits, metrics, stop, tracker, wheel, pulse })
+        Arc::new(Sessions { live, abilities, limits, metrics, stop, tracker, wheel, pulse })
     }
 
     /// Runs a socket to its end. `first` was read before it was one; `judge` hears whether a key is the room's, and says
@@ -280,14 +286,7 @@ impl Session {
         let (live, member) = (&self.shared.live, self.member.as_ref().expect("entered"));
         match ClientMessage::parse(text, member.role() == Role::Host) {
             Ok(Some(ClientMessage::Command(_))) if self.may_be_old() => self.refuse_old_order().await,
-            Ok(Some(ClientMessage::Command(order))) => match orders(&mut self.orders, member).push(order) {
-                Taken::Waits => Ok(()),
-                Taken::Replaces => {
-                    self.shared.metrics.commands_replaced.inc();
-                    Ok(())
-                }
-                Taken::Not => self.refuse_order().await,
-            },
+            Ok(Some(ClientMessage::Command(order))) => self.order(order).await,
             // A command of somebody who is not the host: no error, no effect, no answer.
             Ok(None) => {
                 self.shared.metrics.commands_ignored.inc();
@@ -308,6 +307,23 @@ impl Session {
             }
             Ok(Some(ClientMessage::Hello(_))) => self.complain(BadMessage("HELLO was said already".into())).await,
             Err(bad) => self.complain(bad).await,
+        }
+    }
+
+    async fn order(&mut self, order: Order) -> Result<(), End> {
+        let member = self.member.as_ref().expect("entered");
+        let player = || (self.shared.abilities)(&member.room().record().source);
+        if let Some(reason) = unsupported(&order.command, player) {
+            self.shared.metrics.commands_unsupported.inc();
+            return self.error(ErrorCode::Unsupported, reason).await;
+        }
+        match orders(&mut self.orders, member).push(order) {
+            Taken::Waits => Ok(()),
+            Taken::Replaces => {
+                self.shared.metrics.commands_replaced.inc();
+                Ok(())
+            }
+            Taken::Not => self.refuse_order().await,
         }
     }
 

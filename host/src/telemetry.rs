@@ -93,6 +93,7 @@ pub struct Metrics {
     pub commands_failed: Counter,
     pub commands_stale: Counter,
     pub commands_replaced: Counter,
+    pub commands_unsupported: Counter,
     pub frames_published: Counter,
     pub frames_received: Counter,
     pub frames_skipped: Counter,
@@ -140,6 +141,7 @@ impl Metrics {
             commands_failed: Counter::default(),
             commands_stale: Counter::default(),
             commands_replaced: Counter::default(),
+            commands_unsupported: Counter::default(),
             frames_published: Counter::default(),
             frames_received: Counter::default(),
             frames_skipped: Counter::default(),
@@ -167,6 +169,8 @@ impl Metrics {
         registry.register("commands_stale", help, m.commands_stale.clone());
         let help = "Host commands that waited for the store until a newer one took their place";
         registry.register("commands_replaced", help, m.commands_replaced.clone());
+        let help = "Host commands that the player of what is playing cannot follow";
+        registry.register("commands_unsupported", help, m.commands_unsupported.clone());
         registry.register("frames_published", "New room states shown to members", m.frames_published.clone());
         registry.register("frames_received", "Room states that came from Redis", m.frames_received.clone());
         registry.register(

@@ -31,6 +31,12 @@ export class Player extends EventTarget {
    * @returns {"free" | "steps" | "none"}
    */
   get rate() { return "playbackRate" in this ? "free" : "none"; }
+  /**
+   * Of a stream without an end: the latest place that it can be sent to and go on from, in seconds. What it needs to have
+   * in hand for that is behind it. Absent where that is not known.
+   * @returns {number | undefined}
+   */
+  get liveEdge() { return undefined; }
   /** Resolves when it plays; rejects with NotAllowedError when the browser wants a click first. */
   async play() {}
   pause() {}

@@ -311,6 +311,11 @@ stage.addEventListener("act", ({ detail: { kind, seconds } }) => {
     return;
   }
   if (!Number.isFinite(seconds)) return;
+  // Of its own buttons a player may have more than can be asked of everybody's.
+  if (!stage.can[kind]) {
+    follower.refresh();
+    return;
+  }
   if (kind === "seek") seeks.wish(seconds);
   // Two hosts did the same at once; the player here took the second for its opposite.
   else if (transport.isOvertaken) follower.refresh();
@@ -319,7 +324,9 @@ stage.addEventListener("act", ({ detail: { kind, seconds } }) => {
 
 /** The host's player has nothing to show: the room waits for it, once. One that only joins catches up by itself. */
 stage.addEventListener("starving", () => {
-  const mayHold = role === "host" && isWaitedFor && !stage.follower.isArriving;
+  // A room that cannot be stopped, or not be set going again, does not wait.
+  const canWait = stage.can.pause && stage.can.play;
+  const mayHold = role === "host" && canWait && isWaitedFor && !stage.follower.isArriving;
   if (mayHold && state.playback.is_playing) holds = order({ type: "PAUSE", because: "buffering" });
   appoint();
 });
@@ -470,7 +477,7 @@ function showTitle({ title, source }) {
 let timesLost = 0;
 
 function showConnection(status) {
-  const texts = { connecting: "connecting…", connected: "live", lost: "reconnecting…", over: "closed" };
+  const texts = { connecting: "connecting…", connected: "connected", lost: "reconnecting…", over: "closed" };
   $("connection").textContent = texts[status];
   $("connection").dataset.status = status;
   timesLost = status === "lost" ? timesLost + 1 : status === "connected" ? 0 : timesLost;
@@ -505,12 +512,13 @@ function showRole() {
 function show() {
   if (!state || !connection) return;
   const { player, follower } = stage;
-  const capabilities = stage.manifest?.capabilities;
   transport.show({
     isPlaying: state.playback.is_playing,
     seconds: here(),
     duration: player?.duration ?? NaN,
-    canSeek: capabilities?.seek ?? true,
+    can: stage.can,
+    isLive: stage.isLive,
+    liveEdge: stage.liveEdge,
     hasEnded: follower?.ranOut ?? false,
     canPlay: follower?.canPlay ?? false,
   });

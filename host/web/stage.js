@@ -93,6 +93,25 @@ export class Stage extends EventTarget {
     for (const topic of ["player", "speed", "sync"]) say(topic);
   }
 
+  /**
+   * What this player can be told to do; anything, as long as its provider has not said. The server goes by the same
+   * (`unsupported`), so whatever is missing here is not offered.
+   */
+  get can() {
+    const { seek = true, pause = true, resume = true, autoplay = true } = this.manifest?.capabilities ?? {};
+    return { seek, pause, play: resume || autoplay };
+  }
+
+  /** Whether it has no end: then a position says nothing to anybody. The player knows best, its manifest before that. */
+  get isLive() {
+    const duration = this.player?.duration ?? NaN;
+    const isSaidToBe = this.manifest?.player?.live === true;
+    return duration === Infinity || (isSaidToBe && !(duration > 0));
+  }
+
+  /** The latest place of a stream that can be played, in seconds; NaN if the player does not say. */
+  get liveEdge() { return this.isLive ? this.player?.liveEdge ?? NaN : NaN; }
+
   /** Why the player cannot play now: "loading", "starving" or "failed"; null if it can. */
   get trouble() {
     const { follower } = this;
@@ -113,10 +132,12 @@ export class Stage extends EventTarget {
       player: manifest.player,
       interactive: this.#isInteractive,
     });
+    const { seek = true, pause = true } = manifest.capabilities ?? {};
+    const limits = { ...manifest.player, control: seek ? manifest.player.control : "none", canPause: pause };
     const follower = new Follower(player, {
       serverNow: () => connection.now(),
       localNow: localMs,
-      limits: manifest.player,
+      limits,
       costs: keptCosts(manifest.id),
       isVisible: () => document.visibilityState === "visible" || document.pictureInPictureElement !== null,
     });

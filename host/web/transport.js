@@ -53,7 +53,10 @@ export class Transport extends EventTarget {
   #forgetting = null;
   #seen = new Seen();
   #seeks = new Newest((seconds) => this.#order({ type: "SEEK", position_ms: Math.round(seconds * 1000) }));
-  #view = { isPlaying: false, seconds: 0, duration: NaN, canSeek: true, hasEnded: false, canPlay: false };
+  #view = {
+    isPlaying: false, seconds: 0, duration: NaN, hasEnded: false, canPlay: false,
+    can: { seek: true, pause: true, play: true }, isLive: false, liveEdge: NaN,
+  };
 
   constructor() {
     super();
@@ -62,6 +65,7 @@ export class Transport extends EventTarget {
     $("play").addEventListener("keydown", (event) => { if (event.repeat) event.preventDefault(); });
     $("back").addEventListener("click", () => this.#step(-STEP_S));
     $("forward").addEventListener("click", () => this.#step(STEP_S));
+    $("edge").addEventListener("click", () => this.#toTheEdge());
     const bar = $("position");
     bar.addEventListener("input", () => this.#hold(Number(bar.value)));
     bar.addEventListener("keydown", (event) => {
@@ -74,7 +78,7 @@ export class Transport extends EventTarget {
 
   show(view) {
     this.#view = view;
-    const { isPlaying, seconds, duration, canSeek } = view;
+    const { isPlaying, seconds, duration, can, isLive, liveEdge } = view;
     const hasEnd = Number.isFinite(duration) && duration > 0;
     const hasEnded = view.hasEnded || isOver(seconds, duration);
     // Of what their own hand does nobody is surprised. What has ended rests, whether the room knows it yet or not.
@@ -84,9 +88,13 @@ export class Transport extends EventTarget {
     const label = isPlaying && !hasEnded ? "Pause" : "Play";
     if ($("play").textContent !== label) $("play").textContent = label;
     $("play").setAttribute("aria-disabled", String(label === "Play" && !view.canPlay));
-    for (const id of ["back", "forward"]) $(id).hidden = !canSeek;
+    $("play").hidden = !(label === "Pause" ? can.pause : can.play);
+    const hasEdge = Number.isFinite(liveEdge);
+    // In a stream a step leads somewhere only if it is known how far one can go.
+    for (const id of ["back", "forward"]) $(id).hidden = !can.seek || (isLive && !hasEdge);
+    $("edge").hidden = !can.seek || !hasEdge;
     // Without an end there is no bar that would be true.
-    $("position").hidden = !canSeek || !hasEnd;
+    $("position").hidden = !can.seek || !hasEnd;
     const shown = this.#held ?? (hasEnd ? Math.min(seconds, duration) : seconds);
     if (hasEnd) {
       $("position").max = duration;
@@ -94,8 +102,10 @@ export class Transport extends EventTarget {
       $("position").setAttribute("aria-valuetext", `${spokenTime(shown)} of ${spokenTime(duration)}`);
     }
     const ended = hasEnded ? " · ended" : "";
-    const text = hasEnd ? `${clockText(shown)} / ${clockText(duration)}${ended}` : clockText(shown);
+    const time = hasEnd ? `${clockText(shown)} / ${clockText(duration)}` : clockText(shown);
+    const text = `${isLive ? "Live" : time}${ended}`;
     if ($("time").textContent !== text) $("time").textContent = text;
+    $("time").classList.toggle("live", isLive);
   }
 
   /** The person has ordered so, here or with the player. Pressed again before the room has answered, it means the other. */
@@ -124,9 +134,15 @@ export class Transport extends EventTarget {
   }
 
   #step(by) {
-    const { seconds, duration } = this.#view;
-    const end = Number.isFinite(duration) && duration > 0 ? duration : Infinity;
+    const { seconds, duration, liveEdge } = this.#view;
+    const last = Number.isFinite(liveEdge) ? liveEdge : duration;
+    const end = Number.isFinite(last) && last > 0 ? last : Infinity;
     this.#hold(Math.min(Math.max(0, (this.#held ?? seconds) + by), end));
+  }
+
+  #toTheEdge() {
+    this.#held = null;
+    this.#order({ type: "SEEK", position_ms: Math.floor(this.#view.liveEdge * 1000) });
   }
 
   /** The hand's position is shown until the room has had time to follow. */

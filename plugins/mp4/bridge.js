@@ -90,6 +90,11 @@ class Video extends Player {
 
   get currentTime() { return this.#brokenAt ?? this.#video.currentTime; }
   get duration() { return this.#video.duration; }
+  /** Of a stream, the end of what can be sought, less what it had better have in hand. */
+  get liveEdge() {
+    const { duration, seekable } = this.#video;
+    return duration === Infinity && seekable.length > 0 ? Math.max(0, seekable.end(seekable.length - 1) - ENOUGH_S) : NaN;
+  }
   get paused() { return this.#brokenAt !== null || this.#video.paused; }
   get seeking() { return this.#video.seeking; }
   get playbackRate() { return this.#video.playbackRate; }

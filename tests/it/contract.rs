@@ -147,6 +147,12 @@ async fn every_message_is_as_published() {
     asyncapi.holds("PONG", &ann.ping().await.0);
     ann.send(json!({ "type": "NONSENSE" })).await;
     asyncapi.holds("ERROR", &ann.next().await);
+    let held = App::with("[providers.broadcast]").await;
+    let show = json!({ "provider": "broadcast", "media_type": "movie", "external_id": "show" });
+    let mut cat = held.host(&held.room_playing(show).await).await;
+    cat.outcome().await;
+    cat.send(json!({ "type": "PAUSE" })).await;
+    asyncapi.holds("ERROR", &cat.next().await);
     let mut ben = app.viewer(&room).await;
     drop(ann);
     asyncapi.holds("STATE", &ben.sees(|state| state["presence"]["host"] == "away").await);

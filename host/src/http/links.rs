@@ -155,6 +155,10 @@ impl Wish {
             (None, None) => return Err(Error::field("source", "missing", "say what to play: a source or a link")),
         };
         playable(state, &source).await?;
+        if self.start_ms.is_some_and(|start_ms| start_ms > 0) && !state.providers.abilities(&source.provider).seek {
+            let problem = "this provider's player starts at the beginning and nowhere else";
+            return Err(Error::field("start_ms", "unsupported", problem));
+        }
         Ok((source, self.start_ms.unwrap_or(start_ms)))
     }
 }

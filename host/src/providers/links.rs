@@ -48,7 +48,9 @@ impl Providers {
         for claim in claims {
             match self.embed_url(&provider.id, &claim.media).await {
                 Ok(url) if claim.holds(address, &url) => {
-                    let (name, start_ms, is_guess) = (provider.name(), claim.start_ms, claim.is_guess);
+                    let (name, is_guess) = (provider.name(), claim.is_guess);
+                    // Nobody's player would go there.
+                    let start_ms = if self.abilities(&provider.id).seek { claim.start_ms } else { 0 };
                     let source = Source::of(&provider.id, claim.media);
                     into.matches.push(Match { source, start_ms, name, is_guess });
                     return;

@@ -1,5 +1,7 @@
 //! A session that says what it hears, for the tests of the protocol: it reads, writes, answers and leaves as any other.
 
+use streamit_plugin_api::Capabilities;
+
 use super::*;
 
 /// Sessions that take messages as large and as many as there are.
@@ -12,7 +14,7 @@ pub(crate) fn echoing(stop: CancellationToken) -> Arc<Sessions> {
     };
     let metrics = Arc::new(Metrics::new());
     let live = Live::in_memory(Duration::from_secs(300), 10_000, Arc::new(|| 0), metrics.clone());
-    Sessions::new(live, limits, metrics, stop, TaskTracker::new())
+    Sessions::new(live, Arc::new(|_| Capabilities::default()), limits, metrics, stop, TaskTracker::new())
 }
 
 impl Sessions {

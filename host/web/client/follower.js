@@ -70,7 +70,8 @@ const SOON_MS = 4;
 
 /**
  * How a provider's player can be moved: its manifest's `[player]` table.
- * @typedef {{ control: "commands" | "reload" | "none", drift_ms: number, cooldown_ms: number }} Limits
+ * One that cannot be paused (`canPause`) does not wait anywhere for the room.
+ * @typedef {{ control: "commands" | "reload" | "none", drift_ms: number, cooldown_ms: number, canPause?: boolean }} Limits
  */
 
 /**
@@ -357,7 +358,7 @@ export class Follower extends EventTarget {
   #jump() {
     const now = this.#localNow();
     this.#straighten();
-    if (this.isLoose) {
+    if (this.isLoose || this.#limits.canPause === false) {
       this.#seekTo(this.#target(this.#controller.costs.seek));
       this.#controller.moved("seek", now);
       if (this.#player.paused) this.#play(now);

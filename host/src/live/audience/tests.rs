@@ -9,6 +9,7 @@ use std::{
 };
 
 use axum::body::Bytes;
+use streamit_plugin_api::Capabilities;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -56,7 +57,14 @@ impl Bench {
         let live = Live::in_memory(Duration::from_secs(300), 10_000, Arc::new(|| 0), metrics.clone());
         let room = live.open(record("K7QM2X", 1)).await.expect("open");
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let sessions = Sessions::new(live.clone(), limits, metrics, stop.clone(), tracker.clone());
+        let sessions = Sessions::new(
+            live.clone(),
+            Arc::new(|_| Capabilities::default()),
+            limits,
+            metrics,
+            stop.clone(),
+            tracker.clone(),
+        );
         Bench { live, room, sessions, stop, tracker, version: AtomicU64::new(1_000_000) }
     }
 
