@@ -195,6 +195,7 @@ pub struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub struct Media {
     pub dir: PathBuf,
+    pub list: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -318,7 +319,7 @@ impl Default for Limits {
 
 impl Default for Media {
     fn default() -> Self {
-        Media { dir: "media".into() }
+        Media { dir: "media".into(), list: true }
     }
 }
 

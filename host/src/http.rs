@@ -37,7 +37,7 @@ use tower_http::{
 };
 use tracing::{Span, debug, info_span};
 
-pub use self::{admin::admin_router, client::ForeignOrigins};
+pub use self::{admin::admin_router, client::ForeignOrigins, media::MediaFolder};
 use crate::{
     config::Config,
     limit::PerAddress,
@@ -67,6 +67,7 @@ pub struct Parts {
     pub creations: PerAddress,
     pub guesses: PerAddress,
     pub foreign: ForeignOrigins,
+    pub media: Arc<MediaFolder>,
 }
 
 impl AppState {
@@ -101,6 +102,12 @@ impl FromRef<AppState> for Reloader {
     }
 }
 
+impl FromRef<AppState> for Arc<MediaFolder> {
+    fn from_ref(state: &AppState) -> Self {
+        state.media.clone()
+    }
+}
+
 /// The public listener's routes.
 pub fn router(state: AppState) -> Router {
     // Who may be guessing at codes and keys, or trying what a plugin fails at.
@@ -118,6 +125,8 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v1/providers/{id}", get(providers::show))
         .route("/api/v1/providers/{id}/bridge.js", get(providers::bridge))
         .route("/api/v1/rooms", get(rooms::list))
+        .route("/api/v1/media", get(media::list))
+        .route("/api/v1/media/tracks", get(media::tracks))
         .route("/api/v1/openapi.json", get(web::openapi))
         .route("/api/v1/asyncapi.json", get(web::asyncapi))
         .route("/", get(web::home))

@@ -154,6 +154,7 @@ impl Node {
         let sessions = Sessions::new(live.clone(), abilities, limits, metrics.clone(), stop.clone(), tracker.clone());
         let creations = PerAddress::new(config.rooms.create_per_minute);
         let guesses = PerAddress::new(config.limits.guesses_per_minute);
+        let media = Arc::new(http::MediaFolder::new(&config.media));
         let state = AppState::new(http::Parts {
             config,
             providers,
@@ -164,6 +165,7 @@ impl Node {
             creations,
             guesses,
             foreign: http::ForeignOrigins::default(),
+            media,
         });
 
         tracker.spawn(lobby.clone().keep(away_limit, stop.clone()));

@@ -1,6 +1,7 @@
 // Saying what to watch: by the address that people have in their hands, which the server is asked about while they type; or
 // by hand, a click away.
 import { request } from "./api.js";
+import { FileChooser } from "./file-chooser.js";
 import { MediaForm } from "./media-form.js";
 import { clockText, describe, unturned } from "./page.js";
 
@@ -14,6 +15,7 @@ let forms = 0;
 export class SourceForm {
   #root;
   #byHand;
+  #files;
   #timer = null;
   /** Grows with each question: the answer to an older one is late. */
   #turn = 0;
@@ -35,10 +37,18 @@ export class SourceForm {
         <fieldset class="choices" hidden>
           <legend>Play it with</legend>
         </fieldset>
+        <div data-pane="files"></div>
       </div>
       <div id="${id("hand")}" data-pane="hand" hidden></div>
       <button class="quiet-button" type="button" name="by_hand" aria-expanded="false" aria-controls="${id("hand")}"></button>`;
     this.#byHand = new MediaForm(root.querySelector('[data-pane="hand"]'));
+    this.#files = new FileChooser(this.#pane("files"));
+    this.#files.addEventListener("chosen", ({ detail }) => {
+      this.#link.value = detail;
+      this.#forget();
+      this.#link.focus();
+      this.#ask();
+    });
     this.#link.addEventListener("input", ({ inputType }) => {
       this.#forget();
       const isWhole = inputType === "insertFromPaste" || inputType === "insertFromDrop";
@@ -54,6 +64,7 @@ export class SourceForm {
   /** Shows the providers that are ready. */
   offer(providers) {
     this.#byHand.offer(providers);
+    this.#files.offer();
     if (this.isEmpty) this.#turnTo(true, { isAsked: false });
   }
 

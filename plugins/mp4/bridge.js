@@ -11,6 +11,9 @@ const ERRORS = {
 /** After it ran dry, so much has to be there again before it counts as going on: less would only run dry again. */
 const ENOUGH_S = 2;
 
+/** Where this server is, whatever a proxy has put before it: this file is at `api/v1/providers/ID/bridge.js` there. */
+const SERVER = new URL("../../../../", import.meta.url);
+
 /** A file that could not be read is asked for again after this, and then after twice as long. */
 const RETRY_MS = 2000;
 const MAX_RETRY_MS = 30_000;
@@ -73,6 +76,27 @@ class Video extends Player {
     // No autoplay: the page plays when it is ready, for only then can it hear that the browser wants a click.
     stage.append(video);
     this.#load();
+    this.#offerTextTracks();
+  }
+
+  /** Text tracks that lie beside a file on this server: in the browser's own menu, and none is chosen for anybody. */
+  async #offerTextTracks() {
+    const { origin, pathname } = new URL(this.#url, SERVER);
+    const folder = `${SERVER.pathname}media/`;
+    if (origin !== SERVER.origin || !pathname.startsWith(folder)) return;
+    let tracks = [];
+    try {
+      const question = new URLSearchParams({ file: decodeURIComponent(pathname.slice(folder.length)) });
+      const answer = await fetch(new URL(`api/v1/media/tracks?${question}`, SERVER));
+      if (answer.ok) ({ tracks } = await answer.json());
+    } catch {
+      // A video without its text tracks is one all the same.
+    }
+    this.#video.append(...tracks.map(({ url, lang }) => {
+      const track = document.createElement("track");
+      Object.assign(track, { kind: "subtitles", label: labelOf(lang), srclang: lang ?? "", src: url });
+      return track;
+    }));
   }
 
   #load() {
@@ -154,6 +178,16 @@ class Video extends Player {
       }
     }
     return 0;
+  }
+}
+
+/** The name of a language, for whoever is here. */
+function labelOf(lang) {
+  if (!lang) return "Subtitles";
+  try {
+    return new Intl.DisplayNames([navigator.language], { type: "language" }).of(lang);
+  } catch {
+    return lang;
   }
 }
 

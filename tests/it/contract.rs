@@ -102,6 +102,15 @@ async fn every_answer_is_as_published() {
         openapi.holds("NewSource", &request);
         openapi.answers("post", "/api/v1/rooms", &app.post("/api/v1/rooms", request).await);
     }
+    std::fs::create_dir(app.path("media/more")).unwrap();
+    std::fs::write(app.path("media/clock.en.srt"), "").unwrap();
+    for query in ["", "?limit=1", "?folder=more", "?folder=nowhere"] {
+        openapi.answers("get", "/api/v1/media", &app.get(&format!("/api/v1/media{query}")).await);
+    }
+    for file in ["clock.webm", "nothing.webm"] {
+        let answer = app.get(&format!("/api/v1/media/tracks?file={file}")).await;
+        openapi.answers("get", "/api/v1/media/tracks", &answer);
+    }
     openapi.holds("NewSource", &json!({ "provider": "mp4", "media_type": "movie", "external_id": "a", "start_ms": 5 }));
     for odd in [json!({}), json!({ "link": "x", "provider": "mp4" })] {
         assert!(!openapi.fits("NewSource", &odd) && !openapi.fits("CreateRoom", &odd), "{odd}");

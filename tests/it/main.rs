@@ -35,6 +35,7 @@ mod commands; // the command line and the configuration
 mod contract; // answers and messages against the published descriptions
 mod database; // databases as operators have them: pooled, cut off, full, locked, newer, backed up
 mod media; // files and pages over HTTP
+mod media_list; // choosing among the server's files, and the subtitles beside one
 mod plugins; // beginning, checking, dropping in and taking out a plugin, in Rust and in C
 mod providers; // what loaded providers answer, and what happens when they fail
 mod reload; // new files and settings while rooms play

@@ -1,9 +1,15 @@
 //! The operator's own video files: in ranges, with a validator, and nothing but files below one folder.
 
+mod folder;
+mod list;
+mod listings;
+mod names;
+mod subtitles;
+
 use std::{
     fs::Metadata,
     io,
-    path::{Component, Path as FilePath, PathBuf},
+    path::{Path as FilePath, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -11,7 +17,7 @@ use std::{
 use axum::{
     body::Body,
     extract::{Path, State, rejection::PathRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use tokio::{
@@ -21,55 +27,58 @@ use tokio::{
 use tokio_util::io::ReaderStream;
 use tracing::warn;
 
+pub(super) use self::list::{list, tracks};
+use self::listings::Listings;
 use super::{
     conditional::is_known,
     error::{Error, ErrorCode},
 };
-use crate::config::Config;
+use crate::config;
 
 /// Read and sent at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// The folder of the operator's files.
+pub struct MediaFolder {
+    dir: PathBuf,
+    /// Whether people may see what there is.
+    is_listed: bool,
+    listings: Listings,
+}
+
+impl MediaFolder {
+    pub fn new(config: &config::Media) -> MediaFolder {
+        MediaFolder { dir: config.dir.clone(), is_listed: config.list, listings: Listings::new() }
+    }
+}
+
 pub(super) async fn file(
-    State(config): State<Arc<Config>>,
+    State(media): State<Arc<MediaFolder>>,
     path: Result<Path<String>, PathRejection>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let not_found = || Error::new(ErrorCode::NotFound, "there is no such file in the media folder");
     let Path(name) = path.map_err(|_| not_found())?;
-    let folder = config.media.dir.clone();
-    let found = tokio::task::spawn_blocking(move || open(&folder, &name)).await;
+    let is_converted = uri.query() == Some("as=vtt") && name.to_ascii_lowercase().ends_with(".srt");
+    let found = tokio::task::spawn_blocking(move || open(&media.dir, &name)).await;
     let (file, about, kind) = match found.unwrap_or_else(|error| Err(io::Error::other(error))) {
         Ok(Some(found)) => found,
         Ok(None) => return Err(not_found()),
-        Err(error) => {
-            warn!(%error, "a media file cannot be read");
-            return Err(Error::new(ErrorCode::Unavailable, "this file cannot be read right now"));
-        }
+        Err(error) => return Err(unreadable(&error)),
     };
+    if is_converted {
+        return as_vtt(file.into(), &about, &headers).await;
+    }
     answer(file.into(), &about, kind, &headers).await
 }
 
 /// The file of that name with what is known about it; nothing if it is none, hidden, or not below the folder.
-fn open(folder: &FilePath, name: &str) -> io::Result<Option<(std::fs::File, Metadata, HeaderValue)>> {
-    let relative = PathBuf::from(name);
-    let is_plain =
-        |part: Component<'_>| matches!(part, Component::Normal(part) if !part.to_string_lossy().starts_with('.'));
-    if name.is_empty() || name.ends_with('/') || name.contains('\0') || !relative.components().all(is_plain) {
+fn open(dir: &FilePath, name: &str) -> io::Result<Option<(std::fs::File, Metadata, HeaderValue)>> {
+    if name.is_empty() || name.ends_with('/') {
         return Ok(None);
     }
-    let is_missing = |error: &io::Error| {
-        use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound, PermissionDenied};
-        matches!(error.kind(), NotFound | NotADirectory | InvalidFilename | PermissionDenied) || is_loop(error)
-    };
-    let resolved = folder.canonicalize().and_then(|folder| Ok((folder.join(&relative).canonicalize()?, folder)));
-    let path = match resolved {
-        // A link may lead to anywhere below the folder that could be named.
-        Ok((path, folder)) if path.strip_prefix(&folder).is_ok_and(|below| below.components().all(is_plain)) => path,
-        Ok(_) => return Ok(None),
-        Err(error) if is_missing(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let Some(path) = folder::resolve(dir, name)? else { return Ok(None) };
     let mut options = std::fs::OpenOptions::new();
     options.read(true);
     // A pipe that nobody writes to would be waited for.
@@ -77,20 +86,36 @@ fn open(folder: &FilePath, name: &str) -> io::Result<Option<(std::fs::File, Meta
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = match options.open(path) {
         Ok(file) => file,
-        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) if folder::is_missing(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     let about = file.metadata()?;
-    let kind = mime_guess::from_path(&relative).first_raw().unwrap_or("application/octet-stream");
+    let kind = mime_guess::from_path(name).first_raw().unwrap_or("application/octet-stream");
     Ok(about.is_file().then_some((file, about, HeaderValue::from_static(kind))))
 }
 
-/// Links that lead round in a circle.
-fn is_loop(error: &io::Error) -> bool {
-    #[cfg(unix)]
-    return error.raw_os_error() == Some(libc::ELOOP);
-    #[cfg(not(unix))]
-    return false;
+/// Subtitles in the one form that browsers take, whole.
+async fn as_vtt(file: File, about: &Metadata, headers: &HeaderMap) -> Result<Response, Error> {
+    let modified = about.modified().unwrap_or(UNIX_EPOCH);
+    let etag = format!("{}-vtt\"", etag(about, modified).trim_end_matches('"'));
+    let mut head = HeaderMap::new();
+    head.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    head.insert(header::ETAG, text(&etag));
+    if is_known(headers, &etag, about.modified().ok())? {
+        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
+    }
+    let mut srt = Vec::new();
+    file.take(subtitles::MAX_BYTES + 1).read_to_end(&mut srt).await.map_err(|error| unreadable(&error))?;
+    if srt.len() as u64 > subtitles::MAX_BYTES {
+        return Err(Error::new(ErrorCode::NotFound, "this file is too long for subtitles"));
+    }
+    head.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/vtt; charset=utf-8"));
+    Ok((head, subtitles::to_vtt(&srt)).into_response())
+}
+
+fn unreadable(error: &io::Error) -> Error {
+    warn!(%error, "a media file cannot be read");
+    Error::new(ErrorCode::Unavailable, "this file cannot be read right now")
 }
 
 async fn answer(mut file: File, about: &Metadata, kind: HeaderValue, headers: &HeaderMap) -> Result<Response, Error> {

@@ -42,6 +42,7 @@ static ASSETS: LazyLock<HashMap<&'static str, Asset>> = assets! { "../../web/" {
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "api.js": SCRIPT,
+    "file-chooser.js": SCRIPT,
     "home.js": SCRIPT,
     "media-form.js": SCRIPT,
     "page.js": SCRIPT,
