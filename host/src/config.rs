@@ -233,6 +233,7 @@ pub struct Provider {
     #[serde(deserialize_with = "between::<_, 1, 60_000>")]
     pub call_timeout_ms: u64,
     pub isolation: Isolation,
+    pub allow_http: bool,
     pub config: toml::Table,
 }
 
@@ -344,6 +345,7 @@ impl Default for Provider {
             required: false,
             call_timeout_ms: 250,
             isolation: Isolation::None,
+            allow_http: false,
             config: toml::Table::new(),
         }
     }

@@ -217,12 +217,14 @@ impl Providers {
         call.await.unwrap_or_else(|error| Err(ProviderError::Failed { id: id.into(), reason: error.to_string() }))
     }
 
-    /// Sources for `frame-src` and `media-src`: where the players of providers in use come from.
+    /// Sources for `frame-src` and `media-src`: where the players of providers in use come from, and are led on to.
     pub fn embed_sources(&self) -> Vec<String> {
         let providers = self.list();
         let in_use = providers.values().filter(|provider| provider.is_loaded());
-        let mut sources: Vec<_> =
-            in_use.flat_map(|p| &p.destinations).map(|place| place.as_source().to_owned()).collect();
+        let mut sources: Vec<_> = in_use
+            .flat_map(|p| p.destinations.iter().chain(&p.redirects))
+            .map(|place| place.as_source().to_owned())
+            .collect();
         sources.sort();
         sources.dedup();
         sources

@@ -133,7 +133,7 @@ export class FramePlayer extends Player {
     const frame = document.createElement("iframe");
     frame.title = "Video player";
     frame.allow = allow.join("; ");
-    frame.allowFullscreen = allow.includes("fullscreen");
+    frame.allowFullscreen = allow.some((permission) => permission.split(" ")[0] === "fullscreen");
     // Some players refuse to start without knowing which site embeds them.
     frame.referrerPolicy = "strict-origin-when-cross-origin";
     if (sandbox) frame.sandbox.add(...sandbox);

@@ -25,7 +25,7 @@ function field(manifest, param, changed) {
   const stored = kept.read(name(manifest), {})[param.name];
   const label = document.createElement("label");
   label.textContent = param.about;
-  const input = inputFor(param.kind);
+  const input = inputFor(param);
   input.name = param.name;
   input.value = stored ?? "";
   input.addEventListener("change", () => {
@@ -39,10 +39,11 @@ function field(manifest, param, changed) {
   return label;
 }
 
-function inputFor(kind) {
-  if (kind === "boolean") {
+function inputFor({ kind, choices = [] }) {
+  if (kind === "boolean" || kind === "choice") {
     const select = document.createElement("select");
-    select.append(new Option("as the player likes", ""), new Option("yes", "true"), new Option("no", "false"));
+    const options = kind === "boolean" ? [["yes", "true"], ["no", "false"]] : choices.map((choice) => [choice, choice]);
+    select.append(...[["as the player likes", ""], ...options].map(([text, value]) => new Option(text, value)));
     return select;
   }
   const input = document.createElement("input");

@@ -66,6 +66,10 @@ export class Stage extends EventTarget {
           request("GET", `/providers/${encodeURIComponent(source.provider)}`),
         ]);
         if (!isCurrent()) return;
+        if (isForbiddenHere(room.embed_url)) {
+          cover("This video comes from an http address, which a page of https may not show. Open the room by its http address, or put on something else.");
+          return;
+        }
         if (!room.embed_url) throw new Error(room.source_error ?? "The provider is not ready.");
         const bridge = await import(manifest.bridge_url);
         if (!isCurrent()) return;
@@ -185,6 +189,13 @@ export class Stage extends EventTarget {
   #keepCosts() {
     if (this.follower) kept.write(costsName(this.manifest.id), { ...this.follower.controller.costs, browser: BROWSER });
   }
+}
+
+/** Whether a browser would block it on this page as mixed content: it does so without a word. */
+function isForbiddenHere(url) {
+  if (!url || location.protocol !== "https:") return false;
+  const { protocol, hostname } = new URL(url, location.href);
+  return protocol === "http:" && !["localhost", "127.0.0.1", "[::1]"].includes(hostname);
 }
 
 export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/[.…]?$/, ".")}`;

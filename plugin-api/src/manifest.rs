@@ -70,9 +70,14 @@ pub struct ExternalId {
 pub struct Player {
     /// How a viewer's player can be moved.
     pub control: Control,
-    /// Every URL is on one of these origins (`https://host[:port]`, or `{config.key}` for one the operator names).
+    /// Every URL is on one of these origins: `https://host[:port]`, or `{config.key}` for those the operator names, one or a
+    /// list of them; `{config.key?}` where there may be none.
     pub embed_origins: Vec<String>,
-    /// The frame's permission policy.
+    /// Where those lead on to, written in the same way: a page lets frames and media come from there too, and no URL of the
+    /// provider's may be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redirect_origins: Vec<String>,
+    /// The frame's permission policy: `autoplay`, or with whom it is shared, `autoplay *` or `autoplay https://cdn.example`.
     #[serde(default)]
     pub allow: Vec<String>,
     /// The frame's sandbox flags; absent: no sandbox attribute.
@@ -104,6 +109,9 @@ pub struct RenderParam {
     pub name: String,
     /// What it holds.
     pub kind: ParamKind,
+    /// What a `choice` is among, as in the URL and as people read it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
     /// Where it applies; empty: everywhere.
     #[serde(default)]
     pub media_types: Vec<MediaType>,
@@ -126,6 +134,8 @@ pub enum ParamKind {
     HexColor,
     /// Any text.
     Text,
+    /// One of its `choices`.
+    Choice,
 }
 
 /// A golden case: this identity gives exactly this URL.
@@ -176,6 +186,19 @@ fn is_keyword(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
 }
 
+/// A permission, and with whom the frame may share it: `autoplay`, `autoplay *`, `fullscreen 'self' https://cdn.example`.
+fn is_permission(text: &str) -> bool {
+    let mut words = text.split(' ');
+    let is_shared = |word: &str| matches!(word, "*" | "'self'" | "'src'" | "'none'") || is_origin(word);
+    words.next().is_some_and(is_keyword) && words.all(is_shared)
+}
+
+fn are_choices(choices: &[String]) -> bool {
+    let mut seen = HashSet::new();
+    let is_one = |choice: &String| (1..=64).contains(&choice.len()) && !choice.chars().any(char::is_control);
+    !choices.is_empty() && choices.iter().all(|choice| is_one(choice) && seen.insert(choice))
+}
+
 /// Whether `text` is a provider id: `^[a-z][a-z0-9-]{1,31}$`.
 pub fn is_provider_id(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -214,13 +237,18 @@ impl Manifest {
         check(!self.external_id.example.is_empty(), "external_id.example: must not be empty".into());
 
         check(!self.player.embed_origins.is_empty(), "player.embed_origins: name at least one origin".into());
-        for (n, origin) in self.player.embed_origins.iter().enumerate() {
-            let expected = "expected \"https://host\" without a path, or \"{config.key}\"";
-            let holds = config_key(origin).is_some() || is_origin(origin);
-            check(holds, format!("player.embed_origins[{n}]: `{origin}`: {expected}"));
+        for (key, origins) in
+            [("embed_origins", &self.player.embed_origins), ("redirect_origins", &self.player.redirect_origins)]
+        {
+            for (n, origin) in origins.iter().enumerate() {
+                let expected = "expected \"https://host\" without a path, or \"{config.key}\"";
+                let holds = config_place(origin).is_some() || is_origin(origin);
+                check(holds, format!("player.{key}[{n}]: `{origin}`: {expected}"));
+            }
         }
-        for keyword in &self.player.allow {
-            check(is_keyword(keyword), format!("player.allow: `{keyword}` is not a permission's name"));
+        for permission in &self.player.allow {
+            let problem = "is not a permission's name, alone or with `*`, 'self', 'src', 'none' or origins after it";
+            check(is_permission(permission), format!("player.allow: `{permission}` {problem}"));
         }
         for keyword in self.player.sandbox.iter().flatten() {
             check(is_keyword(keyword), format!("player.sandbox: `{keyword}` is not a sandbox flag"));
@@ -231,6 +259,13 @@ impl Manifest {
             let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
             check(plain, format!("render_params: `{name}` is not a plain parameter name"));
             check(names.insert(name), format!("render_params: `{name}` is there twice"));
+            let is_choice = param.kind == ParamKind::Choice;
+            let problem =
+                if is_choice { "a choice needs some, each once, of 1 to 64 bytes" } else { "only a choice has those" };
+            check(
+                if is_choice { are_choices(&param.choices) } else { param.choices.is_empty() },
+                format!("render_params: `{name}`: choices: {problem}"),
+            );
         }
         check(!self.examples.is_empty(), "examples: give at least one identity with its URL".into());
         problems.extend(links::problems(&self.links, &self.link_examples));
@@ -277,8 +312,15 @@ impl Manifest {
 
 /// The key named by an origin that comes from configuration: `{config.base_url}` → `base_url`.
 pub fn config_key(origin: &str) -> Option<&str> {
+    config_place(origin).filter(|(_, is_optional)| !is_optional).map(|(key, _)| key)
+}
+
+/// The same, and whether the key may be missing: `{config.mirrors?}` → `mirrors`, true.
+pub fn config_place(origin: &str) -> Option<(&str, bool)> {
     let key = origin.strip_prefix("{config.")?.strip_suffix('}')?;
-    (!key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')).then_some(key)
+    let (key, is_optional) = key.strip_suffix('?').map_or((key, false), |key| (key, true));
+    let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    is_key.then_some((key, is_optional))
 }
 
 /// `https://host[:port]`, or the same with http for this machine itself.
@@ -393,6 +435,55 @@ mod tests {
         let no_example = format!("{GOOD}[[links]]\nhosts = [\"acme.example\"]\npath = \"/{{external_id}}\"\n");
         let error = Manifest::parse(&no_example).expect_err("untried").to_string();
         assert!(error.contains("link_examples: give at least one"), "{error}");
+    }
+
+    #[test]
+    fn a_key_of_the_configuration_may_be_optional() {
+        assert_eq!(config_place("{config.a_1}"), Some(("a_1", false)));
+        assert_eq!(config_place("{config.a?}"), Some(("a", true)));
+        assert_eq!((config_key("{config.a}"), config_key("{config.a?}")), (Some("a"), None));
+        for bad in ["{config.}", "{config.?}", "{config.a??}", "{config.a", "config.a", "{config.a.b}", "{other.a}"] {
+            assert_eq!(config_place(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_permission_may_say_with_whom_it_is_shared() {
+        for good in ["autoplay", "autoplay *", "encrypted-media 'self' https://cdn.example", "fullscreen 'none'"] {
+            assert!(is_permission(good), "{good}");
+        }
+        for bad in [
+            "",
+            "*",
+            "Autoplay",
+            "autoplay;",
+            "autoplay  *",
+            "autoplay; camera",
+            "autoplay self",
+            "autoplay \"x\"",
+            "autoplay https://cdn.example/x",
+        ] {
+            assert!(!is_permission(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_choice_has_choices_and_nothing_else_has() {
+        let with =
+            |param: &str| Manifest::parse(&GOOD.replace("[player]", &format!("render_params = [{param}]\n[player]")));
+        let size = r#"name = "size", about = "Size""#;
+        let good = with(&format!(r#"{{ {size}, kind = "choice", choices = ["small", "large"] }}"#)).expect("good");
+        assert_eq!(good.render_params[0].choices, ["small", "large"]);
+        for bad in [
+            r#"kind = "choice""#,
+            r#"kind = "choice", choices = []"#,
+            r#"kind = "choice", choices = ["a", "a"]"#,
+            r#"kind = "choice", choices = ["a", ""]"#,
+            r#"kind = "text", choices = ["a"]"#,
+        ] {
+            let problem = with(&format!("{{ {size}, {bad} }}")).expect_err(bad).to_string();
+            assert!(problem.contains("render_params: `size`: choices: "), "{bad}: {problem}");
+        }
     }
 
     #[test]

@@ -196,3 +196,19 @@ async fn a_host_goes_to_the_live_edge_with_everybody() {
     ann.until(&format!("JSON.stringify({SHOWN}) === '[\"play\"]'")).await;
     ann.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_among_a_players_parameters_is_made_in_the_page() {
+    let app = App::with(BROADCAST).await;
+    let browser = Browser::start();
+    let (_, ann) = host_of(&app, &browser, "show").await;
+    ann.run("document.querySelector('#options').open = true; return 0;").await;
+    let choices = "[...document.querySelector('#params select').options].map(({ value }) => value)";
+    assert_eq!(ann.eval(choices).await, json!(["", "small", "large"]));
+    assert!(ann.eval("broadcast.params.size === undefined").await == true);
+    ann.choose("#params select", "large").await;
+    ann.until("broadcast.params.size === 'large'").await;
+    ann.choose("#params select", "").await;
+    ann.until("broadcast.params.size === undefined").await;
+    ann.close().await;
+}

@@ -250,3 +250,54 @@ async fn a_call_that_is_late_is_given_up_and_its_thread_comes_back() {
         until(|| async { app.resolve("stranger", &format!("fine {n}")).await.status == StatusCode::OK }).await;
     }
 }
+
+#[tokio::test]
+async fn places_that_the_operator_names_are_several_or_none_and_redirects_are_the_pages_alone() {
+    let policy =
+        async |app: &App| app.get("/r/K7QM2X").await.headers["content-security-policy"].to_str().unwrap().to_owned();
+    let mut app = App::with("[providers.broadcast]\n").await;
+    let frames = "frame-src https://broadcast.example https://cdn.broadcast.example;";
+    assert!(policy(&app).await.contains(frames), "{}", policy(&app).await);
+    let provider = app.provider("broadcast").await;
+    assert_eq!(provider["player"]["embed_origins"], json!(["https://broadcast.example"]));
+    assert!(provider["player"]["redirect_origins"].is_null(), "{provider}");
+
+    let places = "mirrors = [\"https://a.example/\", \"https://b.example/\"], caches = [\"https://c.example/\"]";
+    app.write_config(&format!("[providers.broadcast]\nconfig = {{ {places} }}\n"));
+    app.restart().await;
+    let all = policy(&app).await;
+    for origin in ["https://a.example", "https://b.example", "https://c.example"] {
+        assert!(all.contains(origin), "{origin} in {all}");
+    }
+    assert_eq!(app.resolve("broadcast", "mirror").await.body["embed_url"], "https://a.example/mirror");
+    let provider = app.provider("broadcast").await;
+    assert_eq!(
+        provider["player"]["embed_origins"],
+        json!(["https://broadcast.example", "https://a.example", "https://b.example"])
+    );
+    // Whoever is led there may not begin there.
+    app.write_config(
+        "[providers.broadcast]\nconfig = { mirrors = [\"/media/\"], caches = [\"https://c.example/\"] }\n",
+    );
+    app.restart().await;
+    assert_eq!(app.resolve("broadcast", "mirror").await.body["embed_url"], "/media/mirror");
+}
+
+#[tokio::test]
+async fn http_on_another_machine_is_for_whom_the_operator_allows_it() {
+    let config =
+        |more: &str| format!("[providers.mp4]\n{more}config = {{ base_url = \"http://films.lan:8096/v/\" }}\n");
+    let mut app = App::with(&config("")).await;
+    let refused = refusal(&app, "mp4").await;
+    assert!(
+        refused.contains("config.base_url: http is for this machine only") && refused.contains("allow_http = true"),
+        "{refused}"
+    );
+    app.write_config(&config("allow_http = true\n"));
+    app.restart().await;
+    assert_eq!(app.resolve("mp4", "a.mp4").await.body["embed_url"], "http://films.lan:8096/v/a.mp4");
+    let matches = app.post("/api/v1/links", json!({ "link": "http://films.lan:8096/v/a.mp4" })).await;
+    assert_eq!(matches.body["matches"][0]["source"]["external_id"], "a.mp4", "{matches:?}");
+    let policy = app.get("/").await.headers["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.contains("media-src 'self' blob: http://films.lan:8096;"), "{policy}");
+}

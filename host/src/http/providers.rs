@@ -135,8 +135,9 @@ fn view<'a>(server: &config::Server, provider: &'a providers::Provider) -> Provi
         let manifest = &description.manifest;
         // A page compares origins, so what comes from configuration is filled in here.
         let player = match provider.embed_origins() {
-            origins if origins.is_empty() => manifest.player.clone(),
-            embed_origins => Player { embed_origins, ..manifest.player.clone() },
+            origins if origins.is_empty() => Player { redirect_origins: Vec::new(), ..manifest.player.clone() },
+            // Where those lead on to only the page's policy has to know.
+            embed_origins => Player { embed_origins, redirect_origins: Vec::new(), ..manifest.player.clone() },
         };
         Described {
             name: &manifest.name,

@@ -55,6 +55,7 @@ const MAX_LIBRARIES: usize = 32;
 pub(crate) struct Loaded {
     pub(crate) description: Arc<Description>,
     pub(crate) destinations: Vec<Destination>,
+    pub(crate) redirects: Vec<Destination>,
     pub(crate) worker: Worker,
     /// As it is, which may be more than was asked for.
     pub(crate) isolation: Isolation,
@@ -193,7 +194,10 @@ impl Loader {
             is_missing: false,
         };
         let refused = |reason| not_loaded(Status::Refused, reason);
-        let destinations = output::destinations(&description.manifest, &settings.config).map_err(refused)?;
+        let allow_http = settings.allow_http;
+        let destinations =
+            output::destinations(&description.manifest, &settings.config, allow_http).map_err(refused)?;
+        let redirects = output::redirects(&description.manifest, &settings.config, allow_http).map_err(refused)?;
         Links::new(&description.manifest.links, &settings.config).map_err(refused)?;
         let library = copies::private_copy(bytes, sha256, state_dir).map_err(refused)?;
         let marker = Marker::of(&library);
@@ -205,7 +209,7 @@ impl Loader {
         let what = Prepare { library, manifest, config: settings.config.clone(), destinations: destinations.clone() };
         self.probe(&what).map_err(refused)?;
         let worker = self.start(what, origin, isolation, marker).map_err(refused)?;
-        Ok(Loaded { description, destinations, worker, isolation })
+        Ok(Loaded { description, destinations, redirects, worker, isolation })
     }
 
     /// Whether the plugin gets through its preparation in a process of its own: the last step before it runs in this one.

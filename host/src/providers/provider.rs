@@ -38,6 +38,8 @@ pub struct Provider {
     pub(super) is_missing: bool,
     description: Option<Arc<Description>>,
     pub(super) destinations: Vec<Destination>,
+    /// Where those lead on to.
+    pub(super) redirects: Vec<Destination>,
     /// Which addresses are its own.
     pub(super) links: Links,
     /// Who is asked; or the state it came to instead, and why. Nothing but a new generation mends that.
@@ -83,12 +85,12 @@ impl Provider {
     ) -> Self {
         let is_missing = matches!(loaded, Err(NotLoaded { is_missing: true, .. }));
         let isolation = origin.settings.isolation;
-        let (description, destinations, loaded, isolation) = match loaded {
-            Ok(Loaded { description, destinations, worker, isolation }) => {
-                (Some(description), destinations, Ok(worker), isolation)
+        let (description, destinations, redirects, loaded, isolation) = match loaded {
+            Ok(Loaded { description, destinations, redirects, worker, isolation }) => {
+                (Some(description), destinations, redirects, Ok(worker), isolation)
             }
             Err(NotLoaded { state, reason, description, .. }) => {
-                (description, Vec::new(), Err((state, without_passwords(&reason))), isolation)
+                (description, Vec::new(), Vec::new(), Err((state, without_passwords(&reason))), isolation)
             }
         };
         // Where the configuration is wrong it was refused, with the reason.
@@ -100,6 +102,7 @@ impl Provider {
             is_missing,
             description,
             destinations,
+            redirects,
             links: links.unwrap_or_default(),
             loaded,
             isolation,
