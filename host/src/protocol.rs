@@ -204,6 +204,8 @@ pub enum ServerMessage<'a> {
         protocol: u32,
         you: You<'a>,
         server_ms: i64,
+        /// For those who ask over REST for what only people in the room are told.
+        pass: &'a str,
         /// How often a quiet line is tried: after a longer silence a client had better ask.
         ping_secs: u64,
     },

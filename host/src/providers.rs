@@ -204,6 +204,12 @@ impl Providers {
         if able == ALL || provider.is_ready() { able } else { ALL }
     }
 
+    /// Whether its URLs are for those who are in a room that plays them.
+    pub fn is_private(&self, id: &str) -> bool {
+        let provider = self.get(id);
+        provider.is_some_and(|provider| provider.description().is_some_and(|known| known.manifest.private))
+    }
+
     /// The URL that plays `media`, asked of the provider or remembered.
     pub async fn embed_url(&self, id: &str, media: &Media<'_>) -> Result<Arc<str>, ProviderError> {
         let provider = self.get(id).ok_or_else(|| ProviderError::Unknown(id.into()))?;

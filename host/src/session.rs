@@ -181,10 +181,10 @@ impl Session {
                 return Err(End::Close(close::FULL, "the room is full"));
             }
         };
-        let id = hex(&random_bytes::<8>());
+        let (id, pass) = (hex(&random_bytes::<8>()), record.host_key.pass());
         let you = You { id: &id, name: name.as_deref().unwrap_or("Guest"), role };
         let (server_ms, ping_secs) = (self.shared.live.now_ms(), self.shared.limits.ping_secs);
-        let welcome = ServerMessage::Welcome { protocol: PROTOCOL, you, server_ms, ping_secs };
+        let welcome = ServerMessage::Welcome { protocol: PROTOCOL, you, server_ms, pass: &pass, ping_secs };
         self.member = Some(member);
         self.say(&welcome).await?;
         // What is shown until the seat is taken this session writes; what is shown from then on, the room.

@@ -62,7 +62,7 @@ export class Stage extends EventTarget {
     for (let tries = 0; isCurrent(); tries += 1) {
       try {
         const [room, manifest] = await Promise.all([
-          request("GET", `/rooms/${encodeURIComponent(this.#code)}`),
+          request("GET", `/rooms/${encodeURIComponent(this.#code)}`, { key: this.#connection.pass }),
           request("GET", `/providers/${encodeURIComponent(source.provider)}`),
         ]);
         if (!isCurrent()) return;

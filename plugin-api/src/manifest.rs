@@ -32,6 +32,9 @@ pub struct Manifest {
     pub external_id: ExternalId,
     /// How its player is put into a page and moved.
     pub player: Player,
+    /// Whether its URLs are told to those who are in a room that plays them, and to nobody else: for URLs with a key in them.
+    #[serde(default)]
+    pub private: bool,
     /// Keys of its configuration that are shown to nobody, beside those whose names say so already, like `token`.
     #[serde(default)]
     pub secrets: Vec<String>,

@@ -38,6 +38,7 @@ mod database; // databases as operators have them: pooled, cut off, full, locked
 mod media; // files and pages over HTTP
 mod media_list; // choosing among the server's files, and the subtitles beside one
 mod plugins; // beginning, checking, dropping in and taking out a plugin, in Rust and in C
+mod private; // URLs with a key in them are told to those who are in the room
 mod providers; // what loaded providers answer, and what happens when they fail
 mod reload; // new files and settings while rooms play
 mod versions; // host and plugin of different minor versions

@@ -103,14 +103,16 @@ impl<S: Sync> FromRequestParts<S> for BearerKey {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        let value = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let key = value.and_then(|value| {
-            let (scheme, key) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
-        });
         let detail = "send the room's host key as `Authorization: Bearer <host_key>`";
-        key.map(BearerKey).ok_or_else(|| Error::new(ErrorCode::HostKeyRequired, detail))
+        let key = bearer(&parts.headers).map(|key| BearerKey(key.to_owned()));
+        key.ok_or_else(|| Error::new(ErrorCode::HostKeyRequired, detail))
     }
+}
+
+/// What is shown in `Authorization: Bearer …`.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 /// The room code in the path. A text that is none names no room.

@@ -117,6 +117,10 @@ pub(super) async fn resolve(
     Json(identity): Json<Identity>,
 ) -> Result<impl IntoResponse, Error> {
     find(&state.providers, &id)?;
+    if state.providers.is_private(&id) {
+        let detail = "this provider's addresses are told in the rooms that play them, and nowhere else";
+        return Err(Error::new(ErrorCode::PrivateProvider, detail));
+    }
     let Identity { media_type, external_id, season, episode } = identity;
     let source = Source { provider: id, media_type, external_id, season, episode };
     let embed_url = playable(&state, &source).await?;

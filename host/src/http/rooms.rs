@@ -13,7 +13,7 @@ use streamit_plugin_api::PlaybackSource;
 
 use super::{
     AppState,
-    client::{Address, BearerKey, Code, Json, found, judge},
+    client::{Address, BearerKey, Code, Json, bearer, found, judge},
     error::{Error, ErrorCode},
     links::{NewSource, Wish},
 };
@@ -157,9 +157,21 @@ pub(super) async fn show(
     State(state): State<AppState>,
     Address(address): Address,
     Code(code): Code,
+    headers: HeaderMap,
 ) -> Result<impl IntoResponse, Error> {
     let (record, snapshot) = found(&state, address, state.lobby.look(code).await)?;
-    Ok(no_store(view(&state, &record, snapshot).await?))
+    let mut view = view(&state, &record, snapshot).await?;
+    if view.embed_url.is_some() && state.providers.is_private(&record.source.provider) {
+        let is_inside = match bearer(&headers) {
+            Some(shown) => judge(&state, address, record.host_key.lets_in(shown))?,
+            None => false,
+        };
+        if !is_inside {
+            view.embed_url = None;
+            view.source_error = Some("the address of this video is told to those who are in the room".into());
+        }
+    }
+    Ok(no_store(view))
 }
 
 pub(super) async fn set_source(

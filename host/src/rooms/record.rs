@@ -176,6 +176,18 @@ impl KeyHash {
         self.0.ct_eq(&KeyHash::of(key).0).into()
     }
 
+    /// What shows that somebody is or was in the room, and nothing about the key. Every node that knows the room knows it.
+    pub fn pass(&self) -> String {
+        let pass = Sha256::new().chain_update(b"in the room").chain_update(self.0).finalize();
+        BASE64_URL_SAFE_NO_PAD.encode(pass)
+    }
+
+    /// Whether `shown` is the key or the pass, in constant time.
+    pub fn lets_in(&self, shown: &str) -> bool {
+        let is_pass: bool = self.pass().as_bytes().ct_eq(shown.as_bytes()).into();
+        is_pass || self.matches(shown)
+    }
+
     /// The hash of no key.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
@@ -292,5 +304,11 @@ mod tests {
         assert!(hash.matches(key.reveal()));
         assert!(!hash.matches(HostKey::random().reveal()));
         assert!(!hash.matches(""));
+        let pass = hash.pass();
+        assert_eq!(pass.len(), 43);
+        assert!(hash.lets_in(&pass) && hash.lets_in(key.reveal()) && !hash.matches(&pass));
+        for wrong in ["", &pass[1..], KeyHash::none().pass().as_str(), HostKey::random().reveal()] {
+            assert!(!hash.lets_in(wrong), "{wrong}");
+        }
     }
 }

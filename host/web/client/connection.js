@@ -65,6 +65,8 @@ export class Connection extends EventTarget {
   #isWelcome = false;
   #isOver = false;
   #isAway = false;
+  /** @type {string | null} */
+  #pass = null;
   /** @type {State | null} */
   #state = null;
   #version = -Infinity;
@@ -97,6 +99,9 @@ export class Connection extends EventTarget {
 
   /** Whether orders can be sent at this moment, as far as is known. */
   get isOpen() { return this.#isWelcome && this.#socket?.readyState === WebSocket.OPEN; }
+
+  /** What shows over REST that one is in the room (`Authorization: Bearer`); null before WELCOME. */
+  get pass() { return this.#pass; }
 
   /** The server's clock at this moment, in milliseconds. */
   now() { return this.#clock.at(localMs()); }
@@ -168,6 +173,7 @@ export class Connection extends EventTarget {
     switch (message.type) {
       case "WELCOME":
         this.#isWelcome = true;
+        this.#pass = message.pass ?? null;
         // A store that was emptied under a clock that was set back counts from there.
         if (message.server_ms < this.#version) this.#version = -Infinity;
         this.#clock.guess(message.server_ms, atMs);
