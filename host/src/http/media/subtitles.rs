@@ -52,7 +52,7 @@ fn byte_of_windows(byte: u8) -> char {
 /// `1:02:03,45 --> 1:02:05,5 X1:…` as WebVTT has it; where on the picture it was meant to be is left to the browser.
 fn timing(line: &str) -> Option<String> {
     let (from, to) = line.split_once("-->")?;
-    let to = to.trim_start().split_whitespace().next()?;
+    let to = to.split_whitespace().next()?;
     Some(format!("{} --> {}", moment(from.trim())?, moment(to)?))
 }
 
