@@ -22,7 +22,8 @@ use std::{
 pub const MAGIC: [u8; 8] = *b"STREAMIT";
 /// The ABI's major version.
 pub const ABI_MAJOR: u16 = 1;
-/// The ABI's minor version: what there is beyond `.0`. 1: the manifest has links.
+/// The ABI's minor version: what there is beyond `.0`. 1: the manifest has links, settings and places to fetch from, and the
+/// library has assets.
 pub const ABI_MINOR: u16 = 1;
 
 /// Bit 0 of [`StreamitAbiInfo::flags`]: a panic in the plugin becomes [`STATUS_PANICKED`] instead of ending the process.
@@ -76,6 +77,14 @@ pub const MAX_URL_BYTES: usize = 2048;
 pub const MAX_TEXT_BYTES: usize = 1024;
 /// The largest manifest, and the largest bridge.
 pub const MAX_STATIC_BYTES: usize = 64 * 1024;
+/// The largest asset.
+pub const MAX_ASSET_BYTES: usize = 4 * 1024 * 1024;
+/// The most that all assets of a library have together.
+pub const MAX_ASSETS_BYTES: usize = 16 * 1024 * 1024;
+/// The most assets of a library.
+pub const MAX_ASSETS: usize = 64;
+/// The longest name of an asset.
+pub const MAX_ASSET_NAME_BYTES: usize = 55;
 
 /// What the host reads from the file's bytes before any plugin code runs. Its layout is frozen for ever.
 #[repr(C)]
@@ -101,6 +110,22 @@ pub struct StreamitAbiInfo {
     pub version: [u8; 24],
     /// The compiler that built it, padded with NUL: shown, never compared.
     pub toolchain: [u8; 64],
+}
+
+/// One of a library's assets, the files that its bridge needs beside itself: an entry of `streamit_assets`, which the host
+/// reads from the file's bytes before any plugin code runs. The bytes are at a symbol of their own, `streamit_asset_0` for the
+/// first entry, `streamit_asset_1` for the second, and so on; an entry without a name ends the list. Since version 1.1. Its
+/// layout is frozen for ever.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct StreamitAsset {
+    /// At most [`MAX_ASSET_NAME_BYTES`] of `a` to `z`, `0` to `9`, `.`, `_` and `-`, padded with NUL. It does not begin with a
+    /// dot, has no two of them in a row, and no other asset has it.
+    pub name: [u8; 56],
+    /// How many bytes there are: 1 to [`MAX_ASSET_BYTES`], and not more than the symbol has.
+    pub len: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// UTF-8 text of `len` bytes, without a NUL at its end. `ptr` may be NULL when `len` is 0.
@@ -302,6 +327,8 @@ const _: () = {
     assert!(offset_of!(StreamitAbiInfo, id) == 28);
     assert!(offset_of!(StreamitAbiInfo, version) == 68);
     assert!(offset_of!(StreamitAbiInfo, toolchain) == 92);
+    assert!(size_of::<StreamitAsset>() == 64);
+    assert!(offset_of!(StreamitAsset, len) == 56);
     assert!(size_of::<StreamitStr>() == 16);
     assert!(size_of::<StreamitSink>() == 16);
     assert!(size_of::<StreamitProblems>() == 16);

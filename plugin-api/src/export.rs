@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Makes a library of the current crate: the four symbols of the ABI for one [`Provider`](crate::Provider).
+/// Makes a library of the current crate: the four symbols of the ABI for one [`Provider`](crate::Provider), and its assets.
 ///
 /// Paths are relative to the file the macro stands in, as with `include_bytes!`. The provider's id is taken from the
 /// manifest while compiling, the version from the crate's `Cargo.toml`.
@@ -28,9 +28,16 @@ use crate::{
 /// ```ignore
 /// export_provider!(Acme, manifest: "../provider.toml", bridge: "../bridge.js");
 /// ```
+///
+/// `assets` are files that the bridge needs beside itself, each under its own name: a player's library, WebAssembly, styles.
+/// `options.assets("player.js")` is where a bridge finds one. A path may be put together: `concat!(env!("OUT_DIR"), "/x.js")`.
+///
+/// ```ignore
+/// export_provider!(Acme, manifest: "../provider.toml", bridge: "../bridge.js", assets: ["../web/player.js", "../web/player.css"]);
+/// ```
 #[macro_export]
 macro_rules! export_provider {
-    ($provider:ty, manifest: $manifest:literal, bridge: $bridge:literal $(,)?) => {
+    ($provider:ty, manifest: $manifest:literal, bridge: $bridge:literal $(, assets: [$($asset:expr),* $(,)?])? $(,)?) => {
         const _: () = {
             const MANIFEST: &[u8] = include_bytes!($manifest);
             const BRIDGE: &[u8] = include_bytes!($bridge);
@@ -47,6 +54,8 @@ macro_rules! export_provider {
 
             #[unsafe(no_mangle)]
             pub static streamit_provider_v1: $crate::abi::StreamitProviderV1 = $crate::export::table::<$provider>();
+
+            $($crate::export_assets!($($asset),*);)?
         };
     };
 }
@@ -127,7 +136,7 @@ const fn skip_blanks(text: &[u8], mut at: usize) -> usize {
 }
 
 /// Pads with NUL; a longer text is cut, and one NUL always remains.
-const fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
+pub(crate) const fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
     let mut array = [0; N];
     let mut n = 0;
     while n < text.len() && n < N - 1 {

@@ -9,6 +9,9 @@
 //! bridge.js       the player in the browser, behind a small HTMLMediaElement-like object
 //! ```
 //!
+//! What the bridge needs beside itself (a player's library, WebAssembly, styles) goes into the library too: [`assets`].
+//! What its page is told of the operator's configuration, the manifest names: [`manifest::settings`].
+//!
 //! `streamit plugin new acme` writes such a crate, which builds and passes `streamit plugin check` as it is; the guide in
 //! the repository's `plugins/README.md` goes on from there. `Cargo.toml` needs `crate-type = ["cdylib"]` and this crate;
 //! `src/lib.rs` is this:
@@ -68,7 +71,7 @@
 //! *choose* about the player (colour, autoplay, where to start) never comes here: the manifest lists such
 //! [`RenderParam`]s, and the page appends them.
 //!
-//! What the host does with a library, in this order: reads its bytes ([`abi::StreamitAbiInfo`], [`Manifest`], bridge)
+//! What the host does with a library, in this order: reads its bytes ([`abi::StreamitAbiInfo`], [`Manifest`], bridge, assets)
 //! without running it; takes a private copy; in a short-lived child process loads it, calls [`Provider::new`] with the
 //! operator's configuration and runs the golden examples; and only then does the same in the host and offers it to rooms.
 //! A panic is caught and costs one request.
@@ -78,6 +81,7 @@
 #![warn(missing_docs)]
 
 pub mod abi;
+pub mod assets;
 #[doc(hidden)]
 pub mod export;
 pub mod links;

@@ -1,10 +1,17 @@
 //! `provider.toml`: everything about a provider that is data. It sits in the library as static bytes, so a host reads
 //! it without running any plugin code.
 
+mod places;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use self::places::is_origin;
+pub use self::places::{config_key, config_place, is_fetch_origin};
 use crate::{
     Capabilities, Field, Media, MediaType, Provider,
     links::{self, Link, LinkExample, Links},
@@ -68,7 +75,7 @@ pub struct ExternalId {
 }
 
 /// How the player lives in a page.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Player {
     /// How a viewer's player can be moved.
@@ -90,6 +97,35 @@ pub struct Player {
     pub drift_ms: u32,
     /// Corrections come at most this often.
     pub cooldown_ms: u32,
+    /// Where the bridge fetches from, beside this host: `https://host[:port]`, `https://*.site.example` for any name below that
+    /// one, or `{config.key}` for the place or places that the operator names there, if any.
+    #[serde(default)]
+    pub connect_origins: Vec<String>,
+    /// Whether the bridge starts workers from texts of its own (`blob:`). Those that are assets need no word.
+    #[serde(default)]
+    pub worker: bool,
+    /// How the player's speed can be set at best; absent: as the bridge says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// Whether what it plays is a stream without an end, where the bridge does not say.
+    #[serde(default)]
+    pub live: bool,
+    /// What the page is told, and everybody can read there: any values, with `{config.key}` as a whole text or inside one for
+    /// what the operator's configuration has. See [`settings`].
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub settings: toml::Table,
+}
+
+/// How a player's speed can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rate {
+    /// To any value near 1: it can be held to the room within milliseconds.
+    Free,
+    /// To some values only.
+    Steps,
+    /// Not at all.
+    None,
 }
 
 /// How a viewer's player can be moved.
@@ -249,6 +285,12 @@ impl Manifest {
                 check(holds, format!("player.{key}[{n}]: `{origin}`: {expected}"));
             }
         }
+        for (n, origin) in self.player.connect_origins.iter().enumerate() {
+            let expected =
+                "expected \"https://host\" or \"https://*.site.example\" without a path, or \"{config.key}\"";
+            let holds = config_place(origin).is_some() || is_fetch_origin(origin);
+            check(holds, format!("player.connect_origins[{n}]: `{origin}`: {expected}"));
+        }
         for permission in &self.player.allow {
             let problem = "is not a permission's name, alone or with `*`, 'self', 'src', 'none' or origins after it";
             check(is_permission(permission), format!("player.allow: `{permission}` {problem}"));
@@ -271,6 +313,7 @@ impl Manifest {
             );
         }
         check(!self.examples.is_empty(), "examples: give at least one identity with its URL".into());
+        problems.extend(settings::problems(&self.player.settings, &self.secrets));
         problems.extend(links::problems(&self.links, &self.link_examples));
         problems
     }
@@ -310,192 +353,5 @@ impl Manifest {
             failures.extend(held.err());
         }
         if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
-    }
-}
-
-/// The key named by an origin that comes from configuration: `{config.base_url}` → `base_url`.
-pub fn config_key(origin: &str) -> Option<&str> {
-    config_place(origin).filter(|(_, is_optional)| !is_optional).map(|(key, _)| key)
-}
-
-/// The same, and whether the key may be missing: `{config.mirrors?}` → `mirrors`, true.
-pub fn config_place(origin: &str) -> Option<(&str, bool)> {
-    let key = origin.strip_prefix("{config.")?.strip_suffix('}')?;
-    let (key, is_optional) = key.strip_suffix('?').map_or((key, false), |key| (key, true));
-    let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    is_key.then_some((key, is_optional))
-}
-
-/// `https://host[:port]`, or the same with http for this machine itself.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else { return false };
-    let plain = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
-    let loopback = ["localhost", "127.0.0.1", "[::1]"]
-        .iter()
-        .any(|name| host.strip_prefix(name).is_some_and(|port| port.is_empty() || port.starts_with(':')));
-    plain && (scheme == "https" || (scheme == "http" && loopback))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-        schema = 1
-        id = "acme"
-        name = "Acme"
-        media_types = ["movie"]
-        supports_events = true
-        supports_progress = true
-        capabilities = { seek = true, pause = true, resume = true, autoplay = true }
-        external_id = { label = "Id", pattern = "^[0-9]+$", example = "1" }
-        examples = [{ media = { media_type = "movie", external_id = "1" }, url = "https://acme.example/1" }]
-        [player]
-        control = "commands"
-        embed_origins = ["https://acme.example"]
-        drift_ms = 1000
-        cooldown_ms = 3000
-    "#;
-
-    #[test]
-    fn a_good_manifest_parses() {
-        assert_eq!(Manifest::parse(GOOD).expect("good").id, "acme");
-    }
-
-    #[test]
-    fn an_unknown_key_is_named_with_its_line() {
-        let error = Manifest::parse(&GOOD.replace("name =", "nmae =")).expect_err("misspelt");
-        assert!(error.to_string().starts_with("line 4: unknown field `nmae`"), "{error}");
-    }
-
-    #[test]
-    fn every_broken_rule_is_reported_at_once() {
-        let text = GOOD
-            .replace("schema = 1", "schema = 2")
-            .replace("\"acme\"", "\"Acme\"")
-            .replace("https://acme.example\"]", "http://acme.example/path\", \"{config.base}\"]");
-        let problems = Manifest::parse(&text).expect_err("three mistakes");
-        let keys: Vec<_> = problems.problems().iter().map(|p| p.split(':').next().expect("a key")).collect();
-        assert_eq!(keys, ["schema", "id", "player.embed_origins[0]"]);
-    }
-
-    #[test]
-    fn a_wrong_rule_about_links_is_named_by_its_number_and_key() {
-        let example = r#"
-            [[link_examples]]
-            link = "https://acme.example/1"
-            media = { media_type = "movie", external_id = "1" }
-        "#;
-        let rule = |rule: &str| format!("{GOOD}[[links]]\n{rule}\n{example}");
-        assert!(Manifest::parse(&rule("hosts = [\"acme.example\"]\npath = \"/{external_id}\"")).is_ok());
-        for (text, problem) in [
-            ("path = \"/{external_id}\"", "links[0].hosts: name hosts, or"),
-            (
-                "hosts = [\"a.example\"]\nunder = \"{config.x}\"\npath = \"/{external_id}\"",
-                "links[0].hosts: name hosts, or",
-            ),
-            (
-                "hosts = [\"A.example\"]\npath = \"/{external_id}\"",
-                "links[0].hosts: `A.example`: write it as `a.example`",
-            ),
-            ("hosts = [\"münchen.example\"]\npath = \"/{external_id}\"", "write it as `xn--mnchen-3ya.example`"),
-            ("hosts = [\"1.2.3.4\"]\npath = \"/{external_id}\"", "is not the name of a host"),
-            ("hosts = [\"a.example:81\"]\npath = \"/{external_id}\"", "is not the name of a host"),
-            ("hosts = [\"*.example\"]\npath = \"/{external_id}\"", "everybody's names"),
-            (
-                "under = \"base_url\"\npath = \"/{external_id}\"",
-                "links[0].under: `base_url`: expected \"{config.key}\"",
-            ),
-            ("hosts = [\"a.example\"]\npath = \"{external_id}\"", "links[0].path: `{external_id}` does not begin"),
-            ("hosts = [\"a.example\"]\npath = []", "links[0].path: name at least one"),
-            ("hosts = [\"a.example\"]\npath = \"/{id}\"", "links[0].external_id: {external_id} is not taken"),
-            (
-                "hosts = [\"a.example\"]\npath = [\"/{external_id}\", \"/x\"]",
-                "links[0].external_id: {external_id} is not taken",
-            ),
-            ("hosts = [\"a.example\"]\npath = \"/{external_id}/{slug}\"", "links[0].path: {slug} is taken for nothing"),
-            ("hosts = [\"a.example\"]\npath = \"/{external_id}/{external_id}\"", "{external_id} is taken twice"),
-            (
-                "hosts = [\"a.example\"]\npath = \"/{external_id}\"\nmedia_type = \"tv\"",
-                "links[0].season: an episode needs one",
-            ),
-            ("hosts = [\"a.example\"]\npath = \"/{external_id}\"\nseason = 1", "links[0].season: a movie has none"),
-            (
-                "hosts = [\"a.example\"]\npath = \"/{external_id}\"\nstart = [\"t\"]",
-                "links[0].start: `t`: expected query.NAME",
-            ),
-            ("hosts = [\"a.example\"]\npath = \"/x\"\nfollow = \"u\"", "links[0].follow: expected query.NAME"),
-            (
-                "hosts = [\"a.example\"]\npath = \"/{id}\"\nrefuse = \"no\"",
-                "links[0].path: {id} is taken for nothing beside `refuse`",
-            ),
-            ("hosts = [\"a.example\"]\npath = \"/x\"\nrefuse = \"\"", "links[0].refuse: a sentence"),
-            ("hosts = [\"a.example\"]\npath = \"/{external_id}\"\nhots = 1", "unknown field `hots`"),
-        ] {
-            let error = Manifest::parse(&rule(text)).expect_err(text).to_string();
-            assert!(error.contains(problem), "{text}: {error}");
-        }
-        let no_example = format!("{GOOD}[[links]]\nhosts = [\"acme.example\"]\npath = \"/{{external_id}}\"\n");
-        let error = Manifest::parse(&no_example).expect_err("untried").to_string();
-        assert!(error.contains("link_examples: give at least one"), "{error}");
-    }
-
-    #[test]
-    fn a_key_of_the_configuration_may_be_optional() {
-        assert_eq!(config_place("{config.a_1}"), Some(("a_1", false)));
-        assert_eq!(config_place("{config.a?}"), Some(("a", true)));
-        assert_eq!((config_key("{config.a}"), config_key("{config.a?}")), (Some("a"), None));
-        for bad in ["{config.}", "{config.?}", "{config.a??}", "{config.a", "config.a", "{config.a.b}", "{other.a}"] {
-            assert_eq!(config_place(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_permission_may_say_with_whom_it_is_shared() {
-        for good in ["autoplay", "autoplay *", "encrypted-media 'self' https://cdn.example", "fullscreen 'none'"] {
-            assert!(is_permission(good), "{good}");
-        }
-        for bad in [
-            "",
-            "*",
-            "Autoplay",
-            "autoplay;",
-            "autoplay  *",
-            "autoplay; camera",
-            "autoplay self",
-            "autoplay \"x\"",
-            "autoplay https://cdn.example/x",
-        ] {
-            assert!(!is_permission(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_choice_has_choices_and_nothing_else_has() {
-        let with =
-            |param: &str| Manifest::parse(&GOOD.replace("[player]", &format!("render_params = [{param}]\n[player]")));
-        let size = r#"name = "size", about = "Size""#;
-        let good = with(&format!(r#"{{ {size}, kind = "choice", choices = ["small", "large"] }}"#)).expect("good");
-        assert_eq!(good.render_params[0].choices, ["small", "large"]);
-        for bad in [
-            r#"kind = "choice""#,
-            r#"kind = "choice", choices = []"#,
-            r#"kind = "choice", choices = ["a", "a"]"#,
-            r#"kind = "choice", choices = ["a", ""]"#,
-            r#"kind = "text", choices = ["a"]"#,
-        ] {
-            let problem = with(&format!("{{ {size}, {bad} }}")).expect_err(bad).to_string();
-            assert!(problem.contains("render_params: `size`: choices: "), "{bad}: {problem}");
-        }
-    }
-
-    #[test]
-    fn origins_are_https_or_this_machine() {
-        for good in ["https://a.example", "https://a.example:8443", "http://localhost:3000", "http://127.0.0.1"] {
-            assert!(is_origin(good), "{good}");
-        }
-        for bad in ["http://a.example", "http://localhost.evil", "https://", "https://a.example/", "https://u@a", "x"] {
-            assert!(!is_origin(bad), "{bad}");
-        }
     }
 }

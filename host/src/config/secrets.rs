@@ -1,12 +1,13 @@
 //! What is not shown of the settings.
 
+use streamit_plugin_api::manifest::settings::is_secret_name;
 use url::Url;
 
 /// Hides values by the names people give to secrets, and passwords inside URLs.
 /// `more` are names that are secret for another reason.
 pub(super) fn mask(table: &mut toml::Table, more: &[String]) {
     for (key, value) in table.iter_mut() {
-        if is_secret(key) || more.contains(key) {
+        if is_secret_name(key) || more.contains(key) {
             *value = MASK.into();
         } else {
             mask_value(value);
@@ -24,12 +25,6 @@ fn mask_value(value: &mut toml::Value) {
 }
 
 const MASK: &str = "********";
-
-/// Whether a name is one that people give to secrets.
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["secret", "token", "password", "passwd", "key", "credential"].iter().any(|word| name.contains(word))
-}
 
 /// A URL with its passwords masked, wherever they are; of one that cannot be read the scheme, or what is after the last @.
 /// Any other text as it is.
@@ -51,10 +46,10 @@ pub fn without_password(text: &str) -> String {
     if url.password().is_some() && url.set_password(Some(MASK)).is_err() {
         return format!("{}://…", url.scheme());
     }
-    if url.query_pairs().any(|(name, _)| is_secret(&name)) {
+    if url.query_pairs().any(|(name, _)| is_secret_name(&name)) {
         let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
         let shown =
-            pairs.iter().map(|(name, value)| (name.as_str(), if is_secret(name) { MASK } else { value.as_str() }));
+            pairs.iter().map(|(name, value)| (name.as_str(), if is_secret_name(name) { MASK } else { value.as_str() }));
         url.query_pairs_mut().clear().extend_pairs(shown);
     }
     url.into()
