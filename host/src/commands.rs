@@ -8,7 +8,7 @@ use std::{
 use streamit::{
     program,
     providers::authoring::{
-        self, Checked, Inspected, Untried,
+        self, Checked, Inspected, InspectedAsset, Untried,
         check::{self, CaseResult},
         template::{self, Language},
     },
@@ -69,24 +69,36 @@ fn inspect(file: &Path, json: bool) -> Outcome<()> {
     }
     let Inspected { id, name, version, abi, toolchain, media_types, embed_origins, sha256, .. } = &inspected;
     let Inspected { control, examples, rejects, bridge_bytes, bytes, .. } = &inspected;
-    let Inspected { link_places, link_examples, .. } = &inspected;
-    let places = if link_places.is_empty() { "none".to_owned() } else { link_places.join(", ") };
-    let control = serde_json::to_value(control).expect("plain data");
-    let lines = [
+    let Inspected { link_places, link_examples, connect_origins, worker, rate, live, .. } = &inspected;
+    let Inspected { settings, public_config, assets, .. } = &inspected;
+    let or_none = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+    let word = |value: serde_json::Value| value.as_str().unwrap_or("as its bridge says").to_owned();
+    let yes = |is_so: bool| if is_so { "yes" } else { "no" };
+    let settings: Vec<_> = settings.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    let mut lines = vec![
         format!("id             {id}"),
         format!("name           {name}"),
         format!("version        {version}"),
         format!("abi            {abi}"),
         format!("toolchain      {toolchain}"),
         format!("media types    {}", media_types.join(", ")),
-        format!("control        {}", control.as_str().unwrap_or_default()),
+        format!("control        {}", word(serde_json::to_value(control).expect("plain data"))),
+        format!("speed          {}", word(serde_json::to_value(rate).expect("plain data"))),
+        format!("live           {}", yes(*live)),
         format!("embed origins  {}", embed_origins.join(", ")),
-        format!("links of       {places}"),
+        format!("fetches from   {}", or_none(connect_origins)),
+        format!("blob workers   {}", yes(*worker)),
+        format!("settings       {}", or_none(&settings)),
+        format!("public config  {}", or_none(public_config)),
+        format!("links of       {}", or_none(link_places)),
         format!("golden cases   {examples} examples, {rejects} rejects, {link_examples} link examples"),
         format!("bridge         {bridge_bytes} bytes"),
-        format!("file           {bytes} bytes"),
-        format!("sha256         {sha256}"),
     ];
+    lines.extend(assets.iter().map(|asset| {
+        let InspectedAsset { name, content_type, bytes, sha256 } = asset;
+        format!("asset          {name}: {bytes} bytes, {content_type}, sha256 {sha256}")
+    }));
+    lines.extend([format!("file           {bytes} bytes"), format!("sha256         {sha256}")]);
     print(&lines.join("\n"))
 }
 

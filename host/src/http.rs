@@ -1,6 +1,7 @@
 //! HTTP: every route in one list, the middleware in another, and the state the handlers share.
 
 mod admin;
+mod assets;
 mod client;
 mod conditional;
 mod error;
@@ -124,6 +125,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v1/providers", get(providers::list))
         .route("/api/v1/providers/{id}", get(providers::show))
         .route("/api/v1/providers/{id}/bridge.js", get(providers::bridge))
+        .route("/api/v1/providers/{id}/assets/{hash}/{name}", get(assets::asset))
         .route("/api/v1/rooms", get(rooms::list))
         .route("/api/v1/media", get(media::list))
         .route("/api/v1/media/tracks", get(media::tracks))

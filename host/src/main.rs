@@ -5,6 +5,7 @@ mod commands;
 mod database;
 
 use std::{
+    collections::HashMap,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -18,6 +19,7 @@ use streamit::{
     providers::{self, Providers, Reloader},
     telemetry,
 };
+use streamit_plugin_api::manifest::settings::public_keys;
 
 /// A watch-party server that knows no video provider.
 ///
@@ -179,15 +181,9 @@ fn main() -> ExitCode {
         Command::Backup { config, overwrite, target } => {
             load(&config).and_then(|config| database::back_up(&config, &target, overwrite))
         }
-        Command::Config(ConfigCommand::Check { file }) => load(&file).and_then(|config| {
-            print(&format!(
-                "# {}: ok. The effective settings:
-
-{}",
-                file.display(),
-                config.explain(|id| providers::secrets(id, &config)).trim_end()
-            ))
-        }),
+        Command::Config(ConfigCommand::Check { file }) => {
+            load(&file).and_then(|config| print(&explain(&file, &config)))
+        }
         Command::Plugin(PluginCommand::List { config, json }) => {
             load(&config).and_then(|config| list_plugins(&config, json))
         }
@@ -219,6 +215,21 @@ fn print(answer: &str) -> Outcome<()> {
 
 fn load(path: &Path) -> Outcome<Config> {
     Config::load(path).map_err(|error| (BAD_CONFIGURATION, format!("the configuration cannot be used:\n{error}")))
+}
+
+/// The effective settings, and which of them the pages of providers show to everybody.
+fn explain(file: &Path, config: &Config) -> String {
+    let manifests: HashMap<_, _> =
+        config.providers.keys().filter_map(|id| Some((id.as_str(), providers::manifest(id, config)?))).collect();
+    let mut text = format!("# {}: ok. The effective settings:\n", file.display());
+    for (id, provider) in &config.providers {
+        let Some(manifest) = manifests.get(id.as_str()) else { continue };
+        for key in public_keys(&manifest.player.settings).into_iter().filter(|key| provider.config.contains_key(*key)) {
+            text += &format!("# providers.{id}.config.{key} is public: the provider's page shows it to everybody.\n");
+        }
+    }
+    let secrets = |id: &str| manifests.get(id).map_or_else(Vec::new, |manifest| manifest.secrets.clone());
+    format!("{text}\n{}", config.explain(secrets))
 }
 
 fn serve(config: Config) -> Outcome<()> {

@@ -2,8 +2,9 @@
 //!
 //! Floors, each of which uses only those below it: this door, with what it opens on (`provider`, `links`) and what exchanges
 //! that (`reload`, `watch`); `authoring`, an author's tools; `loading`, from a file to a provider; `running`, calls and where they
-//! are made; and the words they share (`description`, `output`).
+//! are made; and the words they share (`description`, `assets`, `output`, `published`).
 
+mod assets;
 #[cfg(unix)]
 pub mod authoring;
 mod description;
@@ -11,13 +12,13 @@ mod links;
 mod loading;
 mod output;
 mod provider;
+mod published;
 mod reload;
 mod running;
 mod watch;
 
-#[cfg(unix)]
-use std::{collections::HashSet, fs::File};
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
@@ -25,16 +26,19 @@ use std::{
     },
     thread,
 };
+#[cfg(unix)]
+use std::{collections::HashSet, fs::File};
 
 use anyhow::Context;
 use foldhash::quality::RandomState;
 use indexmap::IndexMap;
-use streamit_plugin_api::{Capabilities, Media, PlaybackSource};
+use streamit_plugin_api::{Capabilities, Manifest, Media, PlaybackSource};
 use tracing::{Instrument, debug_span};
 
 #[cfg(unix)]
 pub use self::running::child::COMMAND as CHILD_COMMAND;
 pub use self::{
+    assets::{Asset, Assets},
     description::{Description, ProviderError, Status},
     links::{Match, Understood},
     loading::stop_loading,
@@ -64,6 +68,19 @@ struct Registry {
     /// Held as long as the process uses copies of libraries.
     #[cfg(unix)]
     copies: OnceLock<File>,
+}
+
+/// What a page's Content-Security-Policy has to allow for the sake of providers.
+#[derive(Debug, Default)]
+pub struct Needs {
+    /// Where players come from.
+    pub players: BTreeSet<String>,
+    /// Where bridges fetch from.
+    pub connections: BTreeSet<String>,
+    /// Whether a bridge starts workers from texts of its own.
+    pub workers: bool,
+    /// Whether a provider brings WebAssembly.
+    pub wasm: bool,
 }
 
 type Table = IndexMap<String, Arc<Provider>, RandomState>;
@@ -135,7 +152,9 @@ impl Providers {
             let present = present.get(id);
             // One that fails is given another chance.
             let serving = present.filter(|provider| provider.is_ready()).map(|provider| &provider.origin);
-            let (origin, loaded) = self.0.loader.load(id, settings, &config.plugins, &config.state_dir, serving)?;
+            let before =
+                present.and_then(|provider| provider.description()).map(|d| d.assets.clone()).unwrap_or_default();
+            let (origin, loaded) = self.0.loader.load(id, settings, config, serving, &before)?;
             let generation = present.map_or(0, |provider| provider.generation) + 1;
             Some(Arc::new(Provider::new(id, generation, origin, loaded, self.0.metrics.clone())))
         };
@@ -223,17 +242,20 @@ impl Providers {
         call.await.unwrap_or_else(|error| Err(ProviderError::Failed { id: id.into(), reason: error.to_string() }))
     }
 
-    /// Sources for `frame-src` and `media-src`: where the players of providers in use come from, and are led on to.
-    pub fn embed_sources(&self) -> Vec<String> {
+    /// What a page needs leave for, of the providers in use.
+    pub fn needs(&self) -> Needs {
         let providers = self.list();
-        let in_use = providers.values().filter(|provider| provider.is_loaded());
-        let mut sources: Vec<_> = in_use
-            .flat_map(|p| p.destinations.iter().chain(&p.redirects))
-            .map(|place| place.as_source().to_owned())
-            .collect();
-        sources.sort();
-        sources.dedup();
-        sources
+        let mut needs = Needs::default();
+        for provider in providers.values().filter(|provider| provider.is_loaded()) {
+            let players = provider.destinations.iter().chain(&provider.redirects);
+            needs.players.extend(players.map(|place| place.as_source().to_owned()));
+            needs.connections.extend(provider.published.connect_origins.iter().cloned());
+            if let Some(description) = provider.description() {
+                needs.workers |= description.manifest.player.worker;
+                needs.wasm |= description.assets.own().iter().any(|asset| asset.name.ends_with(".wasm"));
+            }
+        }
+        needs
     }
 }
 
@@ -263,13 +285,11 @@ fn point_to_marks(_: &Path, _: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The keys of a provider's configuration that its library calls secret. Reads the file, and runs nothing.
-pub fn secrets(id: &str, config: &Config) -> Vec<String> {
-    let manifest = |settings| {
-        let bytes = loading::read(&loading::library_path(id, settings, &config.plugins)).ok()?;
-        Some(loading::preflight(&bytes).ok()?.manifest)
-    };
-    config.providers.get(id).and_then(manifest).map_or_else(Vec::new, |manifest| manifest.secrets)
+/// What the library of a provider says about it, if there is one that can be read. Runs nothing of it.
+pub fn manifest(id: &str, config: &Config) -> Option<Manifest> {
+    let settings = config.providers.get(id)?;
+    let bytes = loading::read(&loading::library_path(id, settings, &config.plugins)).ok()?;
+    Some(loading::preflight(&bytes).ok()?.manifest)
 }
 
 /// One instance on the caller's own thread, without deadline, cache or judgement: what benchmarks compare with.

@@ -52,13 +52,13 @@ impl Contract {
 #[tokio::test]
 async fn every_answer_is_as_published() {
     let app =
-        App::with("[providers.mp4]\nconfig = { base_url = \"/media/\" }\n[providers.vidking]\n[providers.acme]\n")
+        App::with("[providers.mp4]\nconfig = { base_url = \"/media/\" }\n[providers.vidking]\n[providers.acme]\n[providers.theatre]\n")
             .await;
     let openapi = Contract::of(&app, "openapi").await;
     let key_of = |answer: &Answer| answer.body["host_key"].as_str().unwrap().to_owned();
 
     openapi.answers("get", "/api/v1/providers", &app.get("/api/v1/providers").await);
-    for id in ["vidking", "acme", "nobody"] {
+    for id in ["vidking", "acme", "theatre", "nobody"] {
         openapi.answers("get", "/api/v1/providers/{id}", &app.get(&format!("/api/v1/providers/{id}")).await);
     }
     for media in
@@ -115,6 +115,8 @@ async fn every_answer_is_as_published() {
     for odd in [json!({}), json!({ "link": "x", "provider": "mp4" })] {
         assert!(!openapi.fits("NewSource", &odd) && !openapi.fits("CreateRoom", &odd), "{odd}");
     }
+    let missing = app.get("/api/v1/providers/theatre/assets/0123/player.js").await;
+    openapi.answers("get", "/api/v1/providers/{id}/assets/{hash}/{name}", &missing);
     openapi.answers(
         "post",
         "/api/v1/rooms",

@@ -32,6 +32,7 @@ mod timeline; // whose word about the position counts, when a start is, and what
 mod watching; // two real browsers
 
 // What operators and authors do.
+mod assets; // a library's files, served and kept; what pages are told, and may do
 mod commands; // the command line and the configuration
 mod contract; // answers and messages against the published descriptions
 mod database; // databases as operators have them: pooled, cut off, full, locked, newer, backed up

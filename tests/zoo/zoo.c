@@ -72,6 +72,33 @@ const StreamitAbiInfo streamit_abi_info = {.magic = MAGIC,
                                            .toolchain = "C"};
 #endif
 
+/* Assets: what their table says, and how many bytes there are. */
+STREAMIT_ASSET(0);
+STREAMIT_ASSET(1);
+STREAMIT_ASSET(2);
+STREAMIT_ASSET(3);
+STREAMIT_ASSET(4);
+#ifdef ASSET_TEXT
+const uint8_t streamit_asset_0[] = ASSET_TEXT;
+const StreamitAsset streamit_assets[] = {{"player.js", sizeof streamit_asset_0 - 1, 0}, {"", 0, 0}};
+#endif
+#ifdef ASSETS
+const StreamitAsset streamit_assets[] = {ASSETS};
+#endif
+#ifdef ASSET_BYTES
+const uint8_t streamit_asset_0[ASSET_BYTES] = {'/', '/'};
+#endif
+#ifdef FIVE_ASSETS
+const uint8_t streamit_asset_0[FIVE_ASSETS] = {1}, streamit_asset_1[FIVE_ASSETS] = {1};
+const uint8_t streamit_asset_2[FIVE_ASSETS] = {1}, streamit_asset_3[FIVE_ASSETS] = {1};
+const uint8_t streamit_asset_4[FIVE_ASSETS] = {1};
+#endif
+#ifdef ASSET_CLAIMS
+/* One byte, of which the library's own table of symbols says that it is more. */
+__asm__(".section .rodata\n.globl streamit_asset_0\n.type streamit_asset_0, @object\n.size streamit_asset_0, " ASSET_CLAIMS
+        "\nstreamit_asset_0: .byte 1\n.previous");
+#endif
+
 static void overflow(volatile char *above) {
   volatile char frame[65536];
   frame[0] = above ? above[0] : 0;

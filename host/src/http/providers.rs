@@ -1,6 +1,6 @@
 //! Providers over REST: what there is, each one's bridge, and the URL of an identity.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json as JsonAnswer,
@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use streamit_plugin_api::{
     Capabilities, MediaType, PlaybackSource, RenderParam,
     manifest::{ExternalId, Player},
@@ -48,6 +49,10 @@ struct Described<'a> {
     player: Player,
     render_params: &'a [RenderParam],
     bridge_url: String,
+    /// Where the bridge's other files are, by their names.
+    assets: BTreeMap<&'a str, String>,
+    /// What the bridge is told of the configuration.
+    settings: &'a Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -127,7 +132,7 @@ pub(super) async fn resolve(
     Ok(JsonAnswer(Resolved { source: state.providers.describe(&source), embed_url }))
 }
 
-fn find(providers: &Providers, id: &str) -> Result<Arc<providers::Provider>, Error> {
+pub(super) fn find(providers: &Providers, id: &str) -> Result<Arc<providers::Provider>, Error> {
     let detail = || format!("no provider `{id}` is configured; GET /api/v1/providers lists them");
     providers.get(id).ok_or_else(|| Error::new(ErrorCode::ProviderNotFound, detail()))
 }
@@ -137,12 +142,20 @@ fn view<'a>(server: &config::Server, provider: &'a providers::Provider) -> Provi
     let (state, _) = provider.status();
     let described = provider.description().map(|description| {
         let manifest = &description.manifest;
+        let mut player = manifest.player.clone();
         // A page compares origins, so what comes from configuration is filled in here.
-        let player = match provider.embed_origins() {
-            origins if origins.is_empty() => Player { redirect_origins: Vec::new(), ..manifest.player.clone() },
-            // Where those lead on to only the page's policy has to know.
-            embed_origins => Player { embed_origins, redirect_origins: Vec::new(), ..manifest.player.clone() },
-        };
+        // Where those lead on to only the page's policy has to know.
+        player.redirect_origins.clear();
+        let embed_origins = provider.embed_origins();
+        if !embed_origins.is_empty() {
+            player.embed_origins = embed_origins;
+        }
+        player.connect_origins.clone_from(&provider.published.connect_origins);
+        player.settings.clear();
+        let place = format!("{}/api/v1/providers/{}", server.public_path(), provider.id);
+        let assets = description.assets.own().iter();
+        let assets =
+            assets.map(|asset| (asset.name.as_str(), format!("{place}/assets/{}/{}", asset.hash(), asset.name)));
         Described {
             name: &manifest.name,
             version: &description.version,
@@ -153,12 +166,9 @@ fn view<'a>(server: &config::Server, provider: &'a providers::Provider) -> Provi
             external_id: &manifest.external_id,
             player,
             render_params: &manifest.render_params,
-            bridge_url: format!(
-                "{}/api/v1/providers/{}/bridge.js?v={}",
-                server.public_path(),
-                provider.id,
-                description.bridge_hash
-            ),
+            bridge_url: format!("{place}/bridge.js?v={}", description.bridge_hash),
+            assets: assets.collect(),
+            settings: &provider.published.settings,
         }
     });
     ProviderView { id: &provider.id, state, described }

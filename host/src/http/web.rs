@@ -1,8 +1,7 @@
 //! The built-in client: pages and modules from `host/web`, inside the binary, and the headers that fence them in.
 
 use std::{
-    collections::HashMap,
-    fmt::Write,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, LazyLock},
 };
 
@@ -19,7 +18,11 @@ use super::{
     conditional::is_known,
     error::{self, Error},
 };
-use crate::{config::Config, providers::Providers, rooms::hex};
+use crate::{
+    config::Config,
+    providers::{Needs, Providers},
+    rooms::hex,
+};
 
 struct Asset {
     content_type: &'static str,
@@ -165,21 +168,57 @@ pub(super) async fn asyncapi(headers: HeaderMap) -> Response {
     CONTRACTS["asyncapi.json"].answer(&headers)
 }
 
-/// A page may load its own files, and players from where ready providers said they are; nothing else.
+/// A page may load its own files, and what ready providers said they need; nothing else.
 fn page(name: &str, providers: &Providers, headers: &HeaderMap) -> Response {
-    let mut players = String::new();
-    for source in providers.embed_sources() {
-        write!(players, " {source}").expect("a String takes everything");
-    }
-    let policy = format!(
-        "default-src 'self'; script-src 'self' {imports}; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-         frame-src{}; media-src 'self' blob:{players}; object-src 'none'; base-uri 'none'; form-action 'self'; \
-         frame-ancestors 'self'",
-        if players.is_empty() { " 'none'" } else { &players },
-        imports = *IMPORTS,
-    );
     let mut response = ASSETS[name].answer(headers);
-    let policy = HeaderValue::from_str(&policy).expect("origins are ASCII");
+    let policy = HeaderValue::from_str(&policy(&providers.needs())).expect("origins are ASCII");
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     response
+}
+
+fn policy(Needs { players, connections, workers, wasm }: &Needs) -> String {
+    let list = |sources: &BTreeSet<String>| sources.iter().map(|source| format!(" {source}")).collect::<String>();
+    let players = list(players);
+    let frames = if players.is_empty() { " 'none'" } else { &players };
+    let compiling = if *wasm { " 'wasm-unsafe-eval'" } else { "" };
+    // Without a word about them, workers are scripts like others.
+    let workers = if *workers { "worker-src 'self' blob:; " } else { "" };
+    format!(
+        "default-src 'self'; script-src 'self'{compiling} {imports}; style-src 'self'; img-src 'self' data:; \
+         connect-src 'self'{connections}; {workers}frame-src{frames}; media-src 'self' blob:{players}; object-src 'none'; \
+         base-uri 'none'; form-action 'self'; frame-ancestors 'self'",
+        imports = *IMPORTS,
+        connections = list(connections),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_may_do_what_a_provider_needs_and_no_more() {
+        let closed = policy(&Needs::default());
+        for directive in
+            ["connect-src 'self';", "frame-src 'none';", "media-src 'self' blob:;", "script-src 'self' 'sha256-"]
+        {
+            assert!(closed.contains(directive), "{closed}");
+        }
+        assert!(!closed.contains("worker-src") && !closed.contains("wasm") && !closed.contains('*'), "{closed}");
+        let open = policy(&Needs {
+            players: ["https://b.example".to_owned(), "'self'".to_owned()].into(),
+            connections: ["https://*.cdn.example".to_owned(), "https://a.example".to_owned()].into(),
+            workers: true,
+            wasm: true,
+        });
+        for directive in [
+            "connect-src 'self' https://*.cdn.example https://a.example;",
+            "worker-src 'self' blob:;",
+            "script-src 'self' 'wasm-unsafe-eval' 'sha256-",
+            "frame-src 'self' https://b.example;",
+            "media-src 'self' blob: 'self' https://b.example;",
+        ] {
+            assert!(open.contains(directive), "{open}");
+        }
+    }
 }

@@ -18,12 +18,15 @@ use sha2::{Digest, Sha256};
 use streamit_plugin_api::{
     Manifest, Media, Rejection, abi,
     links::{Address, Links, Meaning},
+    manifest::{Rate, settings},
 };
 
 use self::check::Outcome;
 use super::{
+    assets::Assets,
     loading::{Preflight, preflight},
     output,
+    published::Published,
     running::{
         child::Child,
         library::{self, CallError},
@@ -46,6 +49,13 @@ pub struct Inspected {
     pub media_types: Vec<&'static str>,
     pub control: streamit_plugin_api::manifest::Control,
     pub embed_origins: Vec<String>,
+    pub connect_origins: Vec<String>,
+    pub worker: bool,
+    pub rate: Option<Rate>,
+    pub live: bool,
+    /// What a page is told, as the manifest has it, and the keys of the configuration that everybody can read there.
+    pub settings: toml::Table,
+    pub public_config: Vec<String>,
     pub examples: usize,
     pub rejects: usize,
     /// Rules about addresses, the hosts and places that those are of, and golden cases of them.
@@ -53,13 +63,30 @@ pub struct Inspected {
     pub link_places: Vec<String>,
     pub link_examples: usize,
     pub bridge_bytes: usize,
+    pub assets: Vec<InspectedAsset>,
+    pub bytes: usize,
+    pub sha256: String,
+}
+
+/// A file that the bridge needs beside itself.
+#[derive(Debug, Serialize)]
+pub struct InspectedAsset {
+    pub name: String,
+    pub content_type: &'static str,
     pub bytes: usize,
     pub sha256: String,
 }
 
 /// Looks at the library in `file`.
 pub fn inspect(file: &Path) -> Result<Inspected, String> {
-    let (bytes, Preflight { manifest, bridge, version, toolchain, abi }) = read(file)?;
+    let (bytes, Preflight { manifest, bridge, assets, version, toolchain, abi }) = read(file)?;
+    let assets = Assets::new(assets);
+    let assets = assets.own().iter().map(|asset| InspectedAsset {
+        name: asset.name.clone(),
+        content_type: asset.content_type,
+        bytes: asset.plain.len(),
+        sha256: asset.sha256.clone(),
+    });
     let places: IndexSet<_> =
         manifest.links.iter().flat_map(|link| link.hosts.iter().chain(&link.under)).cloned().collect();
     Ok(Inspected {
@@ -71,12 +98,19 @@ pub fn inspect(file: &Path) -> Result<Inspected, String> {
         media_types: manifest.media_types.iter().map(|media_type| media_type.as_str()).collect(),
         control: manifest.player.control,
         embed_origins: manifest.player.embed_origins,
+        connect_origins: manifest.player.connect_origins,
+        worker: manifest.player.worker,
+        rate: manifest.player.rate,
+        live: manifest.player.live,
+        public_config: settings::public_keys(&manifest.player.settings).into_iter().map(str::to_owned).collect(),
+        settings: manifest.player.settings,
         examples: manifest.examples.len(),
         rejects: manifest.rejects.len(),
         links: manifest.links.len(),
         link_places: places.into_iter().collect(),
         link_examples: manifest.link_examples.len(),
         bridge_bytes: bridge.len(),
+        assets: assets.collect(),
         sha256: hex(&Sha256::digest(&bytes)),
         bytes: bytes.len(),
     })
@@ -199,6 +233,7 @@ fn prepared(file: &Path, manifest: &Manifest, config: Option<toml::Table>) -> Re
         // Whether http is allowed is each operator's own affair.
         let destinations = output::destinations(manifest, &config, true)?;
         output::redirects(manifest, &config, true)?;
+        Published::new(manifest, &config)?;
         Ok(Prepare { library: library.clone(), manifest: manifest.clone(), config, destinations })
     };
     let (good, bad): (Vec<_>, Vec<_>) = configs.into_iter().map(prepare).partition(Result::is_ok);

@@ -11,6 +11,8 @@ use indexmap::Equivalent;
 use serde::Serialize;
 use streamit_plugin_api::{Manifest, Media, Rejection};
 
+use super::assets::Assets;
+
 /// What a provider's file says about itself.
 #[derive(Clone, Debug)]
 pub struct Description {
@@ -21,6 +23,8 @@ pub struct Description {
     pub bridge: Bytes,
     /// The first half of the bridge's SHA-256: its address changes when it does.
     pub bridge_hash: String,
+    /// What the bridge needs beside itself, and what former bridges needed.
+    pub assets: Assets,
 }
 
 /// Whether a provider answers.

@@ -32,8 +32,10 @@ use super::running::{
     isolated::Isolated,
 };
 use super::{
+    assets::Assets,
     description::{Description, Status},
     output::{self, Destination},
+    published::Published,
     running::{
         library::{self, Library},
         prepare::{Prepare, prepare},
@@ -41,7 +43,7 @@ use super::{
     },
 };
 use crate::{
-    config::{self, Isolation},
+    config::{self, Config, Isolation},
     rooms::hex,
 };
 
@@ -56,6 +58,7 @@ pub(crate) struct Loaded {
     pub(crate) description: Arc<Description>,
     pub(crate) destinations: Vec<Destination>,
     pub(crate) redirects: Vec<Destination>,
+    pub(crate) published: Published,
     pub(crate) worker: Worker,
     /// As it is, which may be more than was asked for.
     pub(crate) isolation: Isolation,
@@ -134,16 +137,16 @@ impl Loader {
         Loader { program, is_serving, residue: Arc::default() }
     }
 
-    /// Loads the provider `id`; nothing if that would only repeat `present`.
+    /// Loads the provider `id`; nothing if that would only repeat `present`. `before` is what was served of it so far.
     pub(crate) fn load(
         &self,
         id: &str,
         settings: &config::Provider,
-        plugins: &config::Plugins,
-        state_dir: &Path,
+        config: &Config,
         present: Option<&Origin>,
+        before: &Assets,
     ) -> Option<(Origin, Result<Loaded, NotLoaded>)> {
-        let path = library_path(id, settings, plugins);
+        let path = library_path(id, settings, &config.plugins);
         let mut origin = Origin { settings: settings.clone(), path: path.clone(), sha256: String::new() };
         if !settings.enabled {
             let reason = "turned off by `enabled = false`".to_owned();
@@ -164,7 +167,7 @@ impl Loader {
         if present == Some(&origin) {
             return None;
         }
-        let loaded = self.load_bytes(id, &bytes, &origin, state_dir);
+        let loaded = self.load_bytes(id, &bytes, &origin, &config.state_dir, before);
         let loaded = loaded.map_err(|mut not_loaded| {
             not_loaded.reason = format!("{}: {}", path.display(), not_loaded.reason);
             not_loaded
@@ -172,7 +175,14 @@ impl Loader {
         Some((origin, loaded))
     }
 
-    fn load_bytes(&self, id: &str, bytes: &[u8], origin: &Origin, state_dir: &Path) -> Result<Loaded, NotLoaded> {
+    fn load_bytes(
+        &self,
+        id: &str,
+        bytes: &[u8],
+        origin: &Origin,
+        state_dir: &Path,
+        before: &Assets,
+    ) -> Result<Loaded, NotLoaded> {
         let Origin { settings, sha256, .. } = origin;
         let refused =
             |reason: String| NotLoaded { state: Status::Refused, reason, description: None, is_missing: false };
@@ -186,7 +196,8 @@ impl Loader {
             let named = &preflight.manifest.id;
             return Err(refused(format!("it is the provider `{named}`; name it [providers.{named}]")));
         }
-        let description = Arc::new(describe(preflight, sha256.clone()));
+        let before = self.is_serving.then_some(before);
+        let description = Arc::new(describe(preflight, sha256.clone(), before));
         let not_loaded = |state, reason: String| NotLoaded {
             state,
             reason,
@@ -198,6 +209,7 @@ impl Loader {
         let destinations =
             output::destinations(&description.manifest, &settings.config, allow_http).map_err(refused)?;
         let redirects = output::redirects(&description.manifest, &settings.config, allow_http).map_err(refused)?;
+        let published = Published::new(&description.manifest, &settings.config).map_err(refused)?;
         Links::new(&description.manifest.links, &settings.config).map_err(refused)?;
         let library = copies::private_copy(bytes, sha256, state_dir).map_err(refused)?;
         let marker = Marker::of(&library);
@@ -209,7 +221,7 @@ impl Loader {
         let what = Prepare { library, manifest, config: settings.config.clone(), destinations: destinations.clone() };
         self.probe(&what).map_err(refused)?;
         let worker = self.start(what, origin, isolation, marker).map_err(refused)?;
-        Ok(Loaded { description, destinations, redirects, worker, isolation })
+        Ok(Loaded { description, destinations, redirects, published, worker, isolation })
     }
 
     /// Whether the plugin gets through its preparation in a process of its own: the last step before it runs in this one.
@@ -276,10 +288,15 @@ impl Loader {
     }
 }
 
-/// What a file says about itself.
-fn describe(Preflight { manifest, bridge, version, toolchain, .. }: Preflight, sha256: String) -> Description {
+/// What a file says about itself. Its assets are made ready for pages if any are to be served, after those `before`.
+fn describe(preflight: Preflight, sha256: String, before: Option<&Assets>) -> Description {
+    let Preflight { manifest, bridge, assets, version, toolchain, .. } = preflight;
     let bridge_hash = hex(&Sha256::digest(&bridge)[..16]);
-    Description { manifest: Arc::new(manifest), version, toolchain, sha256, bridge: bridge.into(), bridge_hash }
+    let mut assets = Assets::new(assets);
+    if let Some(before) = before {
+        assets = assets.after(before);
+    }
+    Description { manifest: Arc::new(manifest), version, toolchain, sha256, bridge: bridge.into(), bridge_hash, assets }
 }
 
 /// As configured; but what took the host with it has a process of its own from then on.

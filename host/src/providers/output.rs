@@ -80,7 +80,7 @@ fn place(key: &str, value: &toml::Value, allow_http: bool) -> Result<Destination
 }
 
 /// https anywhere; http on this machine only.
-fn is_safe(url: &Url) -> bool {
+pub(super) fn is_safe(url: &Url) -> bool {
     let loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     url.scheme() == "https" || (url.scheme() == "http" && loopback)
 }

@@ -15,6 +15,7 @@ use super::{
     description::{Asked, Description, ProviderError, Status},
     loading::{Loaded, NotLoaded, Origin},
     output::{self, Destination},
+    published::Published,
     running::{
         breaker::{Breaker, Resting},
         library::CallError,
@@ -40,6 +41,8 @@ pub struct Provider {
     pub(super) destinations: Vec<Destination>,
     /// Where those lead on to.
     pub(super) redirects: Vec<Destination>,
+    /// What pages learn of its configuration.
+    pub(crate) published: Published,
     /// Which addresses are its own.
     pub(super) links: Links,
     /// Who is asked; or the state it came to instead, and why. Nothing but a new generation mends that.
@@ -85,12 +88,13 @@ impl Provider {
     ) -> Self {
         let is_missing = matches!(loaded, Err(NotLoaded { is_missing: true, .. }));
         let isolation = origin.settings.isolation;
-        let (description, destinations, redirects, loaded, isolation) = match loaded {
-            Ok(Loaded { description, destinations, redirects, worker, isolation }) => {
-                (Some(description), destinations, redirects, Ok(worker), isolation)
+        let (description, destinations, redirects, published, loaded, isolation) = match loaded {
+            Ok(Loaded { description, destinations, redirects, published, worker, isolation }) => {
+                (Some(description), destinations, redirects, published, Ok(worker), isolation)
             }
             Err(NotLoaded { state, reason, description, .. }) => {
-                (description, Vec::new(), Vec::new(), Err((state, without_passwords(&reason))), isolation)
+                let reason = without_passwords(&reason);
+                (description, Vec::new(), Vec::new(), Published::default(), Err((state, reason)), isolation)
             }
         };
         // Where the configuration is wrong it was refused, with the reason.
@@ -103,6 +107,7 @@ impl Provider {
             description,
             destinations,
             redirects,
+            published,
             links: links.unwrap_or_default(),
             loaded,
             isolation,

@@ -49,6 +49,78 @@ pub const AT_LOAD: &[Animal] = &[
         &["-DMANIFEST_LEN=65000"],
         "symbol streamit_manifest with its 65000 bytes is not inside the file",
     ),
+    // What its assets are, by the same bytes.
+    harmless("assets-well", &["-DASSET_BYTES=20", "-DASSETS={\"player.js\",17,0},{\"\",0,0}"]),
+    harmless("assets-none", &["-DASSETS={\"\",0,0}"]),
+    refused(
+        "asset-lies",
+        &["-DASSET_BYTES=20", "-DASSETS={\"player.js\",21,0},{\"\",0,0}"],
+        "its asset `player.js` has 21 bytes by streamit_assets, and 20 by its symbol streamit_asset_0",
+    ),
+    refused(
+        "asset-lies-twice",
+        &["-DASSET_CLAIMS=\"3000000\"", "-DASSETS={\"player.js\",3000000,0},{\"\",0,0}"],
+        "symbol streamit_asset_0 with its 3000000 bytes is not inside the file",
+    ),
+    refused(
+        "asset-missing",
+        &["-DASSET_BYTES=20", "-DASSETS={\"player.js\",20,0},{\"player.css\",20,0},{\"\",0,0}"],
+        "no symbol streamit_asset_1, which streamit_assets calls `player.css`",
+    ),
+    refused("asset-alone", &["-DASSET_BYTES=20"], "streamit_asset_0 is there, and streamit_assets has no entry for it"),
+    refused(
+        "asset-endless",
+        &["-DASSET_BYTES=20", "-DASSETS={\"player.js\",20,0}"],
+        "streamit_assets has no end: behind the last of at most 64 assets",
+    ),
+    refused(
+        "asset-up",
+        &["-DASSET_BYTES=20", "-DASSETS={\"../up.js\",20,0},{\"\",0,0}"],
+        "streamit_assets: `../up.js`: an asset's name has 1 to 55 of",
+    ),
+    refused(
+        "asset-dots",
+        &["-DASSET_BYTES=20", "-DASSETS={\"a..b\",20,0},{\"\",0,0}"],
+        "streamit_assets: `a..b`: an asset's name has 1 to 55 of",
+    ),
+    refused(
+        "asset-hidden",
+        &["-DASSET_BYTES=20", "-DASSETS={\".hidden\",20,0},{\"\",0,0}"],
+        "streamit_assets: `.hidden`: an asset's name has 1 to 55 of",
+    ),
+    refused(
+        "asset-capital",
+        &["-DASSET_BYTES=20", "-DASSETS={\"Player.js\",20,0},{\"\",0,0}"],
+        "streamit_assets: `Player.js`: an asset's name has 1 to 55 of",
+    ),
+    refused(
+        "asset-twice",
+        &["-DFIVE_ASSETS=9", "-DASSETS={\"a\",9,0},{\"b\",9,0},{\"a\",9,0},{\"c\",9,0},{\"d\",9,0},{\"\",0,0}"],
+        "streamit_assets: two assets are called `a`",
+    ),
+    refused(
+        "asset-empty",
+        &["-DASSET_BYTES=20", "-DASSETS={\"player.js\",0,0},{\"\",0,0}"],
+        "its asset `player.js` is empty",
+    ),
+    refused(
+        "asset-large",
+        &["-DASSET_BYTES=4194305", "-DASSETS={\"player.js\",4194305,0},{\"\",0,0}"],
+        "its asset `player.js` has 4194305 bytes; at most 4194304 are served",
+    ),
+    refused(
+        "assets-17-mib",
+        &[
+            "-DFIVE_ASSETS=3565158",
+            "-DASSETS={\"a\",3565158,0},{\"b\",3565158,0},{\"c\",3565158,0},{\"d\",3565158,0},{\"e\",3565158,0},{\"\",0,0}",
+        ],
+        "its assets have more than 16777216 bytes together",
+    ),
+    refused(
+        "assets-too-early",
+        &["-DABI_MINOR=0", "-DASSET_BYTES=20", "-DASSETS={\"player.js\",20,0},{\"\",0,0}"],
+        "it has assets, and its ABI info asks for ABI 1.0 only",
+    ),
     // What its loading does.
     refused("undefined", &["-DUNDEFINED"], "the system's loader refused it: undefined symbol: nowhere"),
     refused(

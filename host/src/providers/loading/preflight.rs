@@ -1,22 +1,28 @@
 //! What a library says about itself, read from its bytes. No code of it runs, and a truncated or foreign file never
 //! reaches the system's loader, which would end the process over it.
 
+mod assets;
+mod exports;
+
 use std::{borrow::Cow, mem::size_of};
 
-use object::{
-    Architecture, BinaryFormat, File, Object, ObjectKind, ObjectSection, ObjectSegment,
-    read::{ExportTarget, NameOrOrdinal},
-};
+use bytes::Bytes;
+use object::{Architecture, BinaryFormat, File, Object, ObjectKind};
 use streamit_plugin_api::{
     Manifest,
     abi::{ABI_MAJOR, ABI_MINOR, FLAG_CATCHES_PANICS, MAGIC, MAX_STATIC_BYTES, StreamitAbiInfo},
 };
+
+pub(crate) use self::exports::foreign_exports;
+use self::exports::{Exports, whole};
 
 /// A plugin's static data.
 #[derive(Debug)]
 pub(crate) struct Preflight {
     pub(crate) manifest: Manifest,
     pub(crate) bridge: String,
+    /// Each with its name.
+    pub(crate) assets: Vec<(String, Bytes)>,
     pub(crate) version: String,
     pub(crate) toolchain: String,
     /// Major and minor version of the ABI it was built for.
@@ -37,13 +43,14 @@ pub(crate) fn preflight(bytes: &[u8]) -> Result<Preflight, String> {
     }
     whole(&file, bytes.len() as u64)?;
 
-    let info = info(symbol(&file, "streamit_abi_info", size_of::<StreamitAbiInfo>())?)?;
-    symbol(&file, "streamit_provider_v1", 4)?;
+    let exports = Exports::of(file)?;
+    let info = info(symbol(&exports, "streamit_abi_info", size_of::<StreamitAbiInfo>())?)?;
+    symbol(&exports, "streamit_provider_v1", 4)?;
     let text = |name: &str, len: usize| {
         if len > MAX_STATIC_BYTES {
             return Err(format!("{name} has {len} bytes; at most {MAX_STATIC_BYTES} are read"));
         }
-        let bytes = symbol(&file, name, len)?;
+        let bytes = symbol(&exports, name, len)?;
         std::str::from_utf8(bytes).map_err(|_| format!("{name} is not UTF-8 text"))
     };
     let manifest = Manifest::parse(text("streamit_manifest", info.manifest_len)?)
@@ -58,7 +65,20 @@ pub(crate) fn preflight(bytes: &[u8]) -> Result<Preflight, String> {
             true => Ok(()),
             false => Err("its provider.toml is not valid: external_id.example does not match its pattern".into()),
         })?;
-    Ok(Preflight { manifest, bridge, version: info.version, toolchain: info.toolchain, abi: info.abi })
+    let assets = assets::read(&exports, info.abi.1)?;
+    Ok(Preflight { manifest, bridge, assets, version: info.version, toolchain: info.toolchain, abi: info.abi })
+}
+
+/// The first `len` bytes at a symbol that every plugin has.
+fn symbol<'data>(exports: &Exports<'data>, name: &str, len: usize) -> Result<&'data [u8], String> {
+    exports.bytes(name, len).unwrap_or_else(|| {
+        Err(match name {
+            "streamit_provider_v1" | "streamit_abi_info" => {
+                format!("no symbol {name}: not a StreamIt plugin; export_provider! makes one")
+            }
+            _ => format!("no symbol {name}: a plugin has all four; export_provider! makes them"),
+        })
+    })
 }
 
 fn not_a_library(bytes: &[u8], why: &str) -> String {
@@ -76,76 +96,6 @@ fn host_architecture() -> Option<Architecture> {
         "riscv64" => Some(Architecture::Riscv64),
         _ => None,
     }
-}
-
-/// Whether everything the file promises lies inside it. The loader maps what is promised: a missing end is a SIGBUS.
-fn whole(file: &File<'_>, len: u64) -> Result<(), String> {
-    let truncated = |what: &str| Err(format!("truncated: {what} lies beyond its end ({len} bytes); copy it again"));
-    for segment in file.segments() {
-        let (start, size) = segment.file_range();
-        if start.checked_add(size).is_none_or(|end| end > len) {
-            return truncated("a segment");
-        }
-    }
-    let mut sections = 0;
-    for section in file.sections() {
-        sections += 1;
-        let Some((start, size)) = section.file_range() else { continue };
-        if start.checked_add(size).is_none_or(|end| end > len) {
-            return truncated("a section");
-        }
-    }
-    if sections == 0 {
-        return Err("it has no section table; was it truncated, or stripped of it?".into());
-    }
-    Ok(())
-}
-
-/// The first `len` bytes at an exported symbol.
-fn symbol<'data>(file: &File<'data>, name: &str, len: usize) -> Result<&'data [u8], String> {
-    let mut exports = file.exports().map_err(|error| format!("its table of symbols cannot be read: {error}"))?;
-    let address = exports.find_map(|export| {
-        let export = export.ok()?;
-        // Mach-O puts an underscore before each name of C.
-        let is_it = match export.name() {
-            NameOrOrdinal::Name(found) => found == name.as_bytes() || found.strip_prefix(b"_") == Some(name.as_bytes()),
-            NameOrOrdinal::Ordinal(_) => false,
-        };
-        match export.target() {
-            ExportTarget::Address { address } if is_it => Some(address),
-            _ => None,
-        }
-    });
-    let Some(address) = address else {
-        return Err(match name {
-            "streamit_provider_v1" | "streamit_abi_info" => {
-                format!("no symbol {name}: not a StreamIt plugin; export_provider! makes one")
-            }
-            _ => format!("no symbol {name}: a plugin has all four; export_provider! makes them"),
-        });
-    };
-    file.segments()
-        .find_map(|segment| segment.data_range(address, len as u64).ok().flatten())
-        .ok_or_else(|| format!("symbol {name} with its {len} bytes is not inside the file"))
-}
-
-/// The exported names that are neither the ABI's nor the linker's own.
-pub(crate) fn foreign_exports(bytes: &[u8]) -> Result<Vec<String>, String> {
-    const LINKERS: [&str; 5] = ["_init", "_fini", "_edata", "_end", "__bss_start"];
-    let unreadable = |error: object::Error| format!("its table of symbols cannot be read: {error}");
-    let file = File::parse(bytes).map_err(unreadable)?;
-    let mut foreign = Vec::new();
-    for export in file.exports().map_err(unreadable)? {
-        if let NameOrOrdinal::Name(name) = export.map_err(unreadable)?.name() {
-            let name = String::from_utf8_lossy(name);
-            let is_ours = name.strip_prefix('_').unwrap_or(&name).starts_with("streamit_");
-            if !is_ours && !LINKERS.contains(&&*name) {
-                foreign.push(name.into_owned());
-            }
-        }
-    }
-    foreign.sort();
-    Ok(foreign)
 }
 
 struct Info {

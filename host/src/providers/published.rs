@@ -1,0 +1,104 @@
+//! What pages learn of a provider's configuration: the settings that its manifest names, and where its bridge fetches from.
+
+use serde_json::{Map, Value};
+use streamit_plugin_api::{
+    Manifest,
+    manifest::{config_key, is_fetch_origin, settings},
+};
+use url::Url;
+
+use super::output::is_safe;
+
+/// A manifest's `[player.settings]` and `connect_origins`, with the operator's configuration filled in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Published {
+    pub(crate) settings: Map<String, Value>,
+    /// Origins, as a Content-Security-Policy has them; this host's own is none of them.
+    pub(crate) connect_origins: Vec<String>,
+}
+
+impl Published {
+    pub(super) fn new(manifest: &Manifest, config: &toml::Table) -> Result<Published, String> {
+        let settings = settings::fill(&manifest.player.settings, config)?;
+        let mut connect_origins: Vec<String> = Vec::new();
+        for origin in &manifest.player.connect_origins {
+            let found = match config_key(origin) {
+                None => vec![origin.clone()],
+                Some(key) => named(key, config.get(key))?,
+            };
+            for origin in found {
+                if !connect_origins.contains(&origin) {
+                    connect_origins.push(origin);
+                }
+            }
+        }
+        Ok(Published { settings, connect_origins })
+    }
+}
+
+/// The origins in a value of the configuration: of an address, a list of them, or a table of them. None if there is no value.
+fn named(key: &str, value: Option<&toml::Value>) -> Result<Vec<String>, String> {
+    let expected =
+        |text: &str| format!("config.{key}: `{text}`: expected \"https://host/path/\", or \"/path/\" on this host");
+    let mut origins = Vec::new();
+    let mut values: Vec<_> = value.into_iter().collect();
+    while let Some(value) = values.pop() {
+        match value {
+            toml::Value::Array(list) => values.extend(list.iter().rev()),
+            toml::Value::Table(table) => values.extend(table.values().rev()),
+            // A page may ask its own host anyway.
+            toml::Value::String(text) if text.starts_with('/') && !text.starts_with("//") => {}
+            toml::Value::String(text) => match Url::parse(text).ok().filter(is_safe) {
+                Some(url) if is_fetch_origin(&url.origin().ascii_serialization()) => {
+                    origins.push(url.origin().ascii_serialization());
+                }
+                _ => return Err(expected(text)),
+            },
+            other => return Err(expected(&other.to_string())),
+        }
+    }
+    Ok(origins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origins(config: &str) -> Result<Vec<String>, String> {
+        let config: toml::Table = config.parse().expect("TOML");
+        named("at", config.get("at"))
+    }
+
+    #[test]
+    fn where_a_bridge_fetches_from_is_what_the_operator_says() {
+        for (config, came) in [
+            ("", vec![]),
+            ("at = '/media/'", vec![]),
+            ("at = 'https://CDN.example:443/films/'", vec!["https://cdn.example"]),
+            ("at = 'http://127.0.0.1:9000/x'", vec!["http://127.0.0.1:9000"]),
+            ("at = 'https://*.cdn.example/'", vec!["https://*.cdn.example"]),
+            (
+                "at = ['https://a.example', '/here/', 'https://b.example/']",
+                vec!["https://a.example", "https://b.example"],
+            ),
+            (
+                "at = { 'org.w3.clearkey' = 'https://l.example/ck', other = 'https://m.example' }",
+                vec!["https://l.example", "https://m.example"],
+            ),
+        ] {
+            assert_eq!(origins(config), Ok(came.into_iter().map(str::to_owned).collect()), "{config}");
+        }
+        for config in [
+            "at = 'http://cdn.example/'",
+            "at = '//cdn.example/'",
+            "at = 'cdn.example'",
+            "at = 'https://*/'",
+            "at = 'https://*.example/'",
+            "at = \"https://a.example;script-src'/\"",
+            "at = 'javascript:1'",
+            "at = ['https://a.example', 5]",
+        ] {
+            assert!(origins(config).is_err_and(|error| error.starts_with("config.at: ")), "{config}");
+        }
+    }
+}
