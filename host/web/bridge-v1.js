@@ -6,12 +6,15 @@
 //   options.autoplay     whether to be playing
 //   options.params       what the person chose of the manifest's render_params: { name: value }
 //   options.player       the manifest's [player] table
+//   options.settings     the manifest's [player.settings], with the operator's configuration filled in: { name: value }
+//   options.assets(name) where a file is that the library carries beside this one, as a whole address; throws if it has none
+//                        such: `await import(options.assets("player.js"))`
 //   options.interactive  whether the person may move the player: the room's host
 
 /**
  * A player as the page sees it: a small HTMLMediaElement. Times are in seconds.
  *
- * Events: ready play pause seeked timeupdate waiting ended error ratechange.
+ * Events: ready play pause seeked timeupdate waiting ended error ratechange volumechange trackschange.
  * An event says what the player did, whoever wished it: the page tells its own orders from the person's. Two things are
  * nobody's wish and are no events: what a player does while it starts, and an advertisement (that is `stalled`).
  */
@@ -27,7 +30,7 @@ export class Player extends EventTarget {
   get stalled() { return false; }
   /**
    * How its speed can be set: "free" (any, near 1: it can be held to the room by bending), "steps" or "none". With
-   * "free" a bridge has `playbackRate` to read and write.
+   * "free" a bridge has `playbackRate` to read and write. The manifest's `rate`, if it has one, is the most that counts.
    * @returns {"free" | "steps" | "none"}
    */
   get rate() { return "playbackRate" in this ? "free" : "none"; }
@@ -43,7 +46,18 @@ export class Player extends EventTarget {
   seek(_seconds) {}
   destroy() {}
 
-  // Where a player has them, a bridge may also offer: `muted` (boolean) and `volume` (0 to 1), to read and write.
+  // Where a player has them, a bridge may also offer:
+  //
+  // `muted` (boolean) and `volume` (0 to 1), to read and write; `volumechange` when they are others.
+  //
+  // `live`: whether this is a stream without an end. Without it the manifest's `live` counts.
+  //
+  // Tracks, which the page offers to each person. A list may be empty until the player knows; `trackschange` says that a
+  // list, or what is shown, is another. What one throws, or rejects with, is said to the person, and nothing has changed.
+  //   textTracks   [{ id, label, lang }]   `textTrack`: the id that is shown, or null    `setTextTrack(id | null)`
+  //   audioTracks  [{ id, label, lang }]   `audioTrack`: the id that is heard            `setAudioTrack(id)`
+  //   qualities    [{ id, label }]         `quality`: the id that was chosen, or null    `setQuality(id | null)`: null: by itself
+  // `lang` is a language tag, like "de". The page keeps which language a person chose, and chooses it again for the next film.
 
   emit(type, detail = undefined) {
     this.dispatchEvent(new CustomEvent(type, { detail }));

@@ -3,6 +3,7 @@
 import { ApiError, forgetKey, request, storeKey, storedKey } from "./api.js";
 import { cover, say, sayBriefly, sayNothing } from "./notices.js";
 import { $, at, codeIn, describe, kept, keptHere, typed, unturned } from "./page.js";
+import { reloadForNewcomers } from "./policy.js";
 import { SourceForm } from "./source-form.js";
 import { Stage } from "./stage.js";
 import { SyncPanel } from "./sync-panel.js";
@@ -37,10 +38,9 @@ const ENDINGS = {
 };
 
 const code = codeIn(location.pathname);
-/** Marks of this tab: who was joined here, the key of the link it came by, and for whose sake it is loaded anew. */
+/** Marks of this tab: who was joined here, and the key of the link it came by. */
 const JOINED = `joined.${code}`;
 const LINK_KEY = `link-key.${code}`;
-const RELOADED_FOR = "reloaded-for";
 /**
  * The moment of the order by which the room goes, if this tab gave it. It is kept only from one page of the tab to its
  * next: a tab that is duplicated takes along what is kept, and there is one leader.
@@ -198,21 +198,7 @@ function tryWithoutThisKey() {
   join();
 }
 
-/**
- * A page may load players from where its providers were when it was loaded, and from nowhere else (its
- * Content-Security-Policy). For a provider that came later the page is loaded once more, once for each film.
- */
-document.addEventListener("securitypolicyviolation", ({ effectiveDirective, blockedURI }) => {
-  if (!state || !["frame-src", "media-src"].includes(effectiveDirective)) return;
-  const source = JSON.stringify(state.room.source);
-  if (keptHere.read(RELOADED_FOR) === source) {
-    const where = URL.canParse(blockedURI) ? new URL(blockedURI).origin : blockedURI;
-    say("blocked", `This video cannot be loaded from ${where}: it leads to a place that its provider does not name.`);
-    return;
-  }
-  keptHere.write(RELOADED_FOR, source);
-  location.reload();
-});
+reloadForNewcomers(() => state?.room.source ?? null);
 
 // ---- The room's state ----------------------------------------------------------------------------------------------
 
@@ -350,7 +336,7 @@ stage.addEventListener("speed", () => {
 function reportAsHost() {
   const { player, follower } = stage;
   if (role !== "host" || !follower?.isReady || follower.isDetached || !state.playback.is_playing) return;
-  const { duration } = player;
+  const { duration } = follower;
   const isOver = Number.isFinite(duration) && duration > 0 && here() >= duration;
   // A file may end before its time.
   if (isOver || (isWaitedFor && follower.ranOut)) {
@@ -511,11 +497,11 @@ function showRole() {
 
 function show() {
   if (!state || !connection) return;
-  const { player, follower } = stage;
+  const { follower } = stage;
   transport.show({
     isPlaying: state.playback.is_playing,
     seconds: here(),
-    duration: player?.duration ?? NaN,
+    duration: follower?.duration ?? NaN,
     can: stage.can,
     isLive: stage.isLive,
     liveEdge: stage.liveEdge,

@@ -4,6 +4,7 @@ import { request } from "./api.js";
 import { $, kept } from "./page.js";
 import { cover, say } from "./notices.js";
 import { chosenParams, showParams } from "./params.js";
+import { Tracks } from "./tracks.js";
 import { Follower, localMs, noCosts, positionAt } from "../client/v1.js";
 
 const SOURCE_RETRY_MS = [1000, 2000, 5000, 15_000, 60_000];
@@ -18,6 +19,12 @@ function keptCosts(provider) {
   return browser === BROWSER ? { ...noCosts(), ...costs } : noCosts();
 }
 
+/** Where one of the provider's files is, whatever page asks. */
+function assetOf({ id, assets }, name) {
+  if (!Object.hasOwn(assets, name)) throw new Error(`the library of ${id} has no file ${name}`);
+  return new URL(assets[name], location.href).href;
+}
+
 /**
  * Events: `ready` (a player is up), `act`, `blocked`, `speed`, `starving`, `change` (the follower's, see there).
  */
@@ -28,6 +35,7 @@ export class Stage extends EventTarget {
   #isInteractive = false;
   #offset = 0;
   #isMuted = false;
+  #tracks = new Tracks();
   source = null;
   player = null;
   follower = null;
@@ -93,8 +101,9 @@ export class Stage extends EventTarget {
       console.warn("the bridge could not take its player away", error);
     }
     this.source = this.player = this.follower = this.manifest = null;
+    this.#tracks.use(null);
     $("stage").replaceChildren();
-    for (const topic of ["player", "speed", "sync"]) say(topic);
+    for (const topic of ["player", "speed", "sync", "tracks"]) say(topic);
   }
 
   /**
@@ -106,12 +115,8 @@ export class Stage extends EventTarget {
     return { seek, pause, play: resume || autoplay };
   }
 
-  /** Whether it has no end: then a position says nothing to anybody. The player knows best, its manifest before that. */
-  get isLive() {
-    const duration = this.player?.duration ?? NaN;
-    const isSaidToBe = this.manifest?.player?.live === true;
-    return duration === Infinity || (isSaidToBe && !(duration > 0));
-  }
+  /** Whether it has no end: then a position says nothing to anybody. */
+  get isLive() { return this.follower?.isLive ?? false; }
 
   /** The latest place of a stream that can be played, in seconds; NaN if the player does not say. */
   get liveEdge() { return this.isLive ? this.player?.liveEdge ?? NaN : NaN; }
@@ -134,6 +139,8 @@ export class Stage extends EventTarget {
       autoplay: playback.is_playing,
       params: chosenParams(manifest, this.source),
       player: manifest.player,
+      settings: manifest.settings,
+      assets: (name) => assetOf(manifest, name),
       interactive: this.#isInteractive,
     });
     const { seek = true, pause = true } = manifest.capabilities ?? {};
@@ -147,6 +154,7 @@ export class Stage extends EventTarget {
     });
     follower.offset = this.#offset;
     Object.assign(this, { player, follower, manifest });
+    this.#tracks.use(player, manifest.id);
     for (const type of ["act", "blocked", "speed", "starving", "change"]) {
       follower.addEventListener(type, (event) => this.dispatchEvent(new CustomEvent(type, { detail: event.detail })));
     }

@@ -28,6 +28,7 @@ mod staying; // whatever happens to a page, its line, its clock and its player: 
 mod storage; // what is in the database, and what never is
 mod strangers; // what strangers can take, and what they are told
 mod subpath; // below a path of another site, behind a proxy
+mod theatre; // a player of several files, its settings and its tracks
 mod timeline; // whose word about the position counts, when a start is, and what survives a restart
 mod watching; // two real browsers
 

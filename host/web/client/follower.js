@@ -54,6 +54,12 @@ const COMES_TO_THE_END_S = 1;
 const SOON_MS = 4;
 
 /**
+ * From the least to the most.
+ * @type {RateKind[]}
+ */
+const RATE_KINDS = ["none", "steps", "free"];
+
+/**
  * @typedef {import("./timeline.js").Playback} Playback
  * @typedef {import("./controller.js").Costs} Costs
  * @typedef {import("./controller.js").RateKind} RateKind
@@ -64,14 +70,17 @@ const SOON_MS = 4;
  * @typedef {EventTarget & {
  *   currentTime: number, duration: number, paused: boolean,
  *   play(): Promise<void>, pause(): void, seek(seconds: number): void,
- *   seeking?: boolean, stalled?: boolean, rate?: RateKind, playbackRate?: number, muted?: boolean
+ *   seeking?: boolean, stalled?: boolean, live?: boolean, rate?: RateKind, playbackRate?: number, muted?: boolean
  * }} Player
  */
 
 /**
  * How a provider's player can be moved: its manifest's `[player]` table.
  * One that cannot be paused (`canPause`) does not wait anywhere for the room.
- * @typedef {{ control: "commands" | "reload" | "none", drift_ms: number, cooldown_ms: number, canPause?: boolean }} Limits
+ * @typedef {{
+ *   control: "commands" | "reload" | "none", drift_ms: number, cooldown_ms: number,
+ *   rate?: RateKind, live?: boolean, canPause?: boolean
+ * }} Limits
  */
 
 /**
@@ -201,8 +210,21 @@ export class Follower extends EventTarget {
   get hasEnded() { return this.#isReady && this.#isPastTheEnd(); }
   get controller() { return this.#controller; }
 
-  /** @returns {RateKind} */
-  get rateKind() { return this.#player.rate ?? ("playbackRate" in this.#player ? "free" : "none"); }
+  /**
+   * How the player's speed can be set: as it says itself, but no better than its provider says.
+   * @returns {RateKind}
+   */
+  get rateKind() {
+    const own = this.#player.rate ?? ("playbackRate" in this.#player ? "free" : "none");
+    const most = this.#limits.rate ?? "free";
+    return RATE_KINDS.indexOf(own) < RATE_KINDS.indexOf(most) ? own : most;
+  }
+
+  /** Whether it is a stream without an end: as the player says, or has no length, or else as its provider says. */
+  get isLive() { return this.#player.live ?? (this.#limits.live === true || this.#player.duration === Infinity); }
+
+  /** How long the video is, in seconds; NaN while that is not known, Infinity for a stream without an end. */
+  get duration() { return this.isLive ? Infinity : this.#player.duration; }
 
   /** Whether the player cannot be held to the timeline: then the room has to go by it, if it leads. */
   get isLoose() { return this.rateKind !== "free"; }
@@ -365,7 +387,7 @@ export class Follower extends EventTarget {
       return;
     }
     const seconds = this.#target(this.#controller.seekAllowance);
-    if (isOver(seconds, this.#player.duration)) {
+    if (isOver(seconds, this.duration)) {
       this.#seekTo(this.#target());
       if (this.#player.paused) this.#play(now);
       return;
@@ -478,7 +500,8 @@ export class Follower extends EventTarget {
       this.#isOver = true;
       this.#straighten();
       // Whoever comes late or is far from it sees the last picture; whoever was there comes to it by themselves.
-      const { duration, currentTime } = this.#player;
+      const { duration } = this;
+      const { currentTime } = this.#player;
       if (!this.#hasEnded && duration - currentTime > COMES_TO_THE_END_S) {
         this.#cancelAppointment();
         this.#pause(this.#localNow());
@@ -492,7 +515,7 @@ export class Follower extends EventTarget {
   #isPastTheEnd() {
     if (!this.#playback) return false;
     // A file may have less than it says: where its player ended there is no more, wherever the room is.
-    return isOver(this.#target(), this.#player.duration) || (this.#hasEnded && this.#playback.is_playing);
+    return isOver(this.#target(), this.duration) || (this.#hasEnded && this.#playback.is_playing);
   }
 
   /** Where to be in `ahead` seconds. */
@@ -524,7 +547,7 @@ export class Follower extends EventTarget {
   }
 
   #seekTo(/** @type {number} */ seconds) {
-    const { duration } = this.#player;
+    const { duration } = this;
     const last = Number.isFinite(duration) && duration > 0 ? Math.max(0, duration - END_S) : Infinity;
     if (seconds < this.#player.currentTime) this.#hasEnded = false;
     this.#controller.seeks += 1;
@@ -626,7 +649,7 @@ export class Follower extends EventTarget {
       return;
     }
     if (!this.#isReady || !this.#playback || this.#isAway || !this.#isVisible()) return;
-    const { currentTime, duration, stalled } = this.#player;
+    const { currentTime, stalled } = this.#player;
     if (!this.#isDetached) {
       // What the room says anyway, or is being told, is nobody's wish.
       if (kind === "play" && this.#isMeantToPlay()) return;
@@ -634,7 +657,7 @@ export class Follower extends EventTarget {
       if (kind === "seek" && !this.#isClaimed() && Math.abs(this.error) < AGREES_S) return;
     }
     // At its end a player pauses by itself, and one that has nothing to show may.
-    if (kind === "pause" && (isOver(currentTime + END_S, duration) || stalled)) return;
+    if (kind === "pause" && (isOver(currentTime + END_S, this.duration) || stalled)) return;
     this.dispatchEvent(new CustomEvent("act", { detail: { kind, seconds: currentTime } }));
   }
 

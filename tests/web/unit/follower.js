@@ -680,3 +680,39 @@ test("a player that fails on its way is starving at once", () => {
   it.pass(1000);
   equal(it.heard, ["starving"]);
 });
+
+test("a player's speed is set no better than its provider says, and its own word may be less", () => {
+  const kind = (own, most) => {
+    const player = new Fake();
+    if (own) player.rate = own;
+    const limits = most ? { ...LIMITS, rate: most } : LIMITS;
+    return scene({ player, limits }).follower.rateKind;
+  };
+  for (const [own, most, expected] of [
+    [null, null, "free"], [null, "steps", "steps"], [null, "none", "none"], ["free", "none", "none"],
+    ["steps", "free", "steps"], ["none", "steps", "none"], ["free", "free", "free"],
+  ]) equal(kind(own, most), expected, `${own} of ${most}`);
+  const rateless = new Fake();
+  delete rateless.playbackRate;
+  equal(scene({ player: rateless, limits: { ...LIMITS, rate: "free" } }).follower.rateKind, "none");
+});
+
+test("a player that cannot be bent by its provider's word is sought", () => {
+  const it = scene({ limits: { ...LIMITS, rate: "none" } }).inPlay(30);
+  it.player.currentTime -= 0.3;
+  it.pass(3000);
+  equal(it.player.playbackRate, 1);
+});
+
+test("a stream without an end has none, whatever its length is said to be", () => {
+  const end = (limits, live) => {
+    const player = new Fake();
+    if (live !== undefined) player.live = live;
+    const { follower } = scene({ player, limits: { ...LIMITS, ...limits } });
+    return follower.duration;
+  };
+  equal([end({}), end({ live: true }), end({ live: true }, false), end({}, true)].map(String), ["3600", "Infinity", "3600", "Infinity"]);
+  const it = scene({ limits: { ...LIMITS, live: true } }).inPlay(30);
+  it.follower.apply(it.plays(4000));
+  equal(it.follower.hasEnded, false);
+});
