@@ -200,7 +200,7 @@ async fn a_plugin_in_c_brings_files_as_the_guide_says() {
     ann.until("document.querySelector('#stage').textContent === 'drawn in C'").await;
     ann.until("document.querySelector('#stage').style.backgroundColor === 'rgb(0, 100, 0)'").await;
     // Its manifest says that it is live, and its bridge nothing else.
-    ann.until("document.querySelector('#time').textContent === 'live' && document.querySelector('#position').hidden")
+    ann.until("document.querySelector('#time').textContent === 'Live' && document.querySelector('#position').hidden")
         .await;
     ann.close().await;
 }
