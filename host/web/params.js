@@ -11,7 +11,9 @@ function offered({ render_params }, { media_type }) {
 
 export function chosenParams(manifest, source) {
   const stored = kept.read(name(manifest), {});
-  return Object.fromEntries(offered(manifest, source).map((param) => [param.name, stored[param.name]]));
+  // What was chosen once may be no choice any more.
+  const isOne = ({ kind, choices, name }) => kind !== "choice" || choices.includes(stored[name]);
+  return Object.fromEntries(offered(manifest, source).filter(isOne).map((param) => [param.name, stored[param.name]]));
 }
 
 /** Shows a field for each; `changed` is called when one was chosen. */

@@ -208,7 +208,9 @@ async fn a_choice_among_a_players_parameters_is_made_in_the_page() {
     assert!(ann.eval("broadcast.params.size === undefined").await == true);
     ann.choose("#params select", "large").await;
     ann.until("broadcast.params.size === 'large'").await;
-    ann.choose("#params select", "").await;
-    ann.until("broadcast.params.size === undefined").await;
+    // What is no choice any more was not made.
+    ann.run("localStorage.setItem('streamit.params.broadcast', '{\"size\":\"huge\"}'); return 0;").await;
+    ann.0.refresh().await.unwrap();
+    ann.until("window.broadcast && broadcast.params.size === undefined").await;
     ann.close().await;
 }
