@@ -2,7 +2,7 @@
 // It names no provider.
 import { ApiError, forgetKey, request, storeKey, storedKey } from "./api.js";
 import { cover, say, sayBriefly, sayNothing } from "./notices.js";
-import { $, at, codeIn, describe, kept, keptHere, typed, unturned } from "./page.js";
+import { $, at, codeIn, describe, kept, keptHere, keptTexts, typed, unturned } from "./page.js";
 import { reloadForNewcomers } from "./policy.js";
 import { SourceForm } from "./source-form.js";
 import { Stage } from "./stage.js";
@@ -46,6 +46,8 @@ const LINK_KEY = `link-key.${code}`;
  * next: a tab that is duplicated takes along what is kept, and there is one leader.
  */
 const LED = `led.${code}`;
+/** What a host saw last, kept by the browser: a server that is started anew is told by their next page. */
+const SEEN = `seen.${code}`;
 const ledAt = keptHere.read(LED);
 keptHere.write(LED, null);
 
@@ -129,7 +131,7 @@ $("enter").addEventListener("submit", (event) => {
 
 function join() {
   cover("Joining…");
-  const joining = new Connection(code, { name: $("name").value, key });
+  const joining = new Connection(code, { name: $("name").value, key, seen: kept.read(SEEN) });
   connection = joining;
   const listen = (type, listener) => joining.addEventListener(type, ({ detail }) => joining === connection && listener(detail));
   listen("status", showConnection);
@@ -178,7 +180,10 @@ function ended(reason) {
   for (const id of ["options", "change", "manage", "sync"]) $(id).hidden = true;
   sayNothing();
   showConnection("over");
-  if (reason === "closed_by_host" || reason === "host_gone" || reason === "gone") forgetKey(code);
+  if (reason === "closed_by_host" || reason === "host_gone" || reason === "gone") {
+    forgetKey(code);
+    keptTexts.write(SEEN, null);
+  }
   cover(ENDINGS[reason] ?? ENDINGS.closed, "home-link");
 }
 
@@ -205,6 +210,7 @@ reloadForNewcomers(() => state?.room.source ?? null);
 function applyState(next) {
   const before = state;
   state = next;
+  if (role === "host") kept.write(SEEN, connection.seen);
   showTitle(next.room);
   showPresence(next.presence);
   const isHeld = next.playback.hold === "buffering";

@@ -119,6 +119,46 @@ async fn a_node_that_is_killed_and_starts_again_moves_nobody() {
     close([ann, ben]).await;
 }
 
+/// Whoever sees "reconnecting…" loads the page anew, or has closed it and comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_again_is_told_where_the_room_was_by_the_hosts_next_page() {
+    let mut scene = Scene::new().await;
+    let ann = scene.host().await;
+    let ben = scene.viewer().await;
+    ann.click("#play").await;
+    ann.click("#forward").await;
+    for window in [&ann, &ben] {
+        window.until(&format!("!{VIDEO}.paused && {VIDEO}.currentTime > 10.3")).await;
+    }
+    // While it plays, and while it is paused.
+    for is_playing in [true, false] {
+        if !is_playing {
+            ann.click("#play").await;
+            until(async || scene.app.view(&scene.room).await["playback"]["is_playing"] == false).await;
+            ann.until("document.querySelector('#play').textContent === 'Play'").await;
+        }
+        let before = scene.position().await;
+        ann.goto("about:blank").await;
+        scene.app.restart_in_place().await;
+        ben.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+        ann.goto(&scene.link(&scene.app.url)).await;
+        until(async || {
+            let is_back = scene.app.view(&scene.room).await["playback"]["is_playing"] == is_playing;
+            is_back && scene.position().await >= before - 0.01
+        })
+        .await;
+        for window in [&ann, &ben] {
+            window.until(&format!("{VIDEO}?.readyState >= 2")).await;
+            scene.is_in_place(window).await;
+        }
+        if !is_playing {
+            assert!((scene.position().await - before).abs() < 0.01, "paused where it was");
+        }
+        assert_eq!(sent(&ann).await, json!(["HELLO"]), "nobody gave an order");
+    }
+    close([ann, ben]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_whose_file_stops_holds_the_room_once_and_plays_on_once() {
     // Only the file comes over this line, and hardly faster than it is shown: it is never far ahead.
@@ -343,6 +383,17 @@ async fn the_end_of_a_video_moves_nobody_and_play_begins_anew_for_all() {
     ann.click("#play").await;
     for window in [&ann, &ben, &late] {
         window.until(&format!("!{VIDEO}.paused && {VIDEO}.currentTime < 20")).await;
+    }
+    // At the end again, and back by the player's own bar: it goes on from there.
+    ann.run("const bar = document.querySelector('#position'); bar.value = 118; bar.dispatchEvent(new Event('input')); return 0;").await;
+    ann.until(&format!("{VIDEO}.ended && document.querySelector('#time').textContent.includes('ended')")).await;
+    until(async || scene.app.view(&scene.room).await["playback"]["is_playing"] == false).await;
+    ann.run(&format!("{VIDEO}.currentTime = 60; return 0;")).await;
+    until(async || (scene.position().await - 60.0).abs() < 0.5).await;
+    ann.until("!document.querySelector('#time').textContent.includes('ended')").await;
+    ann.click("#play").await;
+    for window in [&ann, &ben, &late] {
+        window.until(&format!("!{VIDEO}.paused && {VIDEO}.currentTime > 60.3 && {VIDEO}.currentTime < 90")).await;
     }
     close([ann, ben, late]).await;
 }

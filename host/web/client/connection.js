@@ -29,6 +29,7 @@ const FINAL = new Map([
 /**
  * @typedef {import("./timeline.js").Playback} Playback
  * @typedef {{ provider: string, media_type: "movie" | "tv", external_id: string, season: number | null, episode: number | null }} Source
+ * @typedef {{ version: number, source: Source, playback: Playback }} Seen
  * @typedef {object} State the whole truth about a room; each supersedes all before it
  * @property {number} version
  * @property {{ title: string | null, source: Source }} room
@@ -69,6 +70,8 @@ export class Connection extends EventTarget {
   #pass = null;
   /** @type {State | null} */
   #state = null;
+  /** What was seen before this connection was made. @type {Seen | null} */
+  #kept;
   #version = -Infinity;
   /** Orders since something was last heard. */
   #unheardOrders = 0;
@@ -84,18 +87,31 @@ export class Connection extends EventTarget {
    * @param {object} [options]
    * @param {string} [options.name] what others see
    * @param {string | null} [options.key] the host's
+   * @param {Seen | null} [options.seen] what `seen` was in this room when it was kept: a page that was loaded anew, or comes
+   *   back later, brings back what a server that was started anew has forgotten
    * @param {string} [options.base] where the server is, like `https://example.org/watch`; the place this module came from
    *   if absent
    */
-  constructor(code, { name, key, base = new URL("..", import.meta.url).href } = {}) {
+  constructor(code, { name, key, seen = null, base = new URL("..", import.meta.url).href } = {}) {
     super();
     this.#code = code;
     this.#hello = { name: name || undefined, key: key || undefined };
+    this.#kept = seen;
     this.#base = new URL(base.endsWith("/") ? base : `${base}/`, location.href);
   }
 
   /** The newest STATE. */
   get state() { return this.#state; }
+
+  /**
+   * What was seen last: from a host it brings back a room that its live store has forgotten. To be kept for the next page.
+   * @returns {Seen | null}
+   */
+  get seen() {
+    if (!this.#state) return this.#kept;
+    const { version, room: { source }, playback } = this.#state;
+    return { version, source, playback };
+  }
 
   /** Whether orders can be sent at this moment, as far as is known. */
   get isOpen() { return this.#isWelcome && this.#socket?.readyState === WebSocket.OPEN; }
@@ -126,7 +142,7 @@ export class Connection extends EventTarget {
     socket.addEventListener("open", () => {
       if (!isCurrent()) return;
       this.#line.heard(localMs());
-      this.#say({ type: "HELLO", ...this.#hello, seen: this.#seen() });
+      this.#say({ type: "HELLO", ...this.#hello, seen: this.#hello.key ? this.seen ?? undefined : undefined });
       this.#line.asked(localMs());
     });
     socket.addEventListener("message", ({ data }) => isCurrent() && this.#hear(data, localMs()));
@@ -394,13 +410,6 @@ export class Connection extends EventTarget {
   }
 
   // ------------------------------------------------------------------------------------------------------------------
-
-  /** What was seen last: from a host it brings back a room that its live store has forgotten. */
-  #seen() {
-    if (!this.#state || !this.#hello.key) return undefined;
-    const { version, room: { source }, playback } = this.#state;
-    return { version, source, playback };
-  }
 
   /** @param {Record<string, unknown>} message */
   #say(message) {

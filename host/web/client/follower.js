@@ -644,6 +644,8 @@ export class Follower extends EventTarget {
   #moved(kind) {
     const now = this.#localNow();
     if (kind === "seek" && this.#player.paused) this.#wasSought = true;
+    // Whoever goes back from the end, with the player's own bar, too, is there no more.
+    if (kind === "seek" && !isOver(this.#player.currentTime + END_S, this.duration)) this.#hasEnded = false;
     if (this.#orders.isAnswer(kind, now)) {
       if (kind === "seek" && this.#landing && !this.#player.seeking) this.#land();
       return;
@@ -663,6 +665,8 @@ export class Follower extends EventTarget {
 
   #speedChanged() {
     const { playbackRate } = this.#player;
+    // One that is taken down says so, too.
+    if (!this.#playback) return;
     if (playbackRate === undefined || Math.abs(playbackRate - this.#rate) < 1e-3 || this.#isDetached) return;
     // A room has no speed of its own.
     this.#setRate(1);

@@ -341,6 +341,27 @@ test("each time it starves again, it has to have had enough for longer", () => {
   equal(waits[0] <= 1 && waits[1] >= 4 && waits[2] >= 9 && waits[3] >= 19, true, `${waits}`);
 });
 
+test("a player that is taken down and says that its speed is another is not told off", () => {
+  const it = scene().inPlay(30);
+  it.follower.stop();
+  it.player.playbackRate = 1.08;
+  it.player.does("ratechange");
+  equal(it.heard, []);
+});
+
+test("who goes back from the end with the player's own bar is there no more", () => {
+  const it = scene();
+  it.player.duration = 120;
+  it.inPlay(119.5);
+  it.player.currentTime = 120;
+  it.player.does("pause");
+  it.player.does("ended");
+  equal(it.follower.ranOut, true);
+  it.player.aim = 60;
+  it.player.does("seeked");
+  equal([it.follower.ranOut, it.acts], [false, ["seek"]]);
+});
+
 test("another speed is put back, and said", () => {
   const it = scene().inPlay(30);
   it.player.playbackRate = 2;
