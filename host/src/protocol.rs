@@ -1,6 +1,9 @@
 //! The WebSocket's messages, and nothing else: what they look like, not what they do.
 
-use std::{borrow::Cow, fmt::Write};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write},
+};
 
 use axum::extract::ws::Utf8Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,7 +11,7 @@ use streamit_plugin_api::MediaType;
 
 use crate::{
     playback::{Command, Hold, Order, PlaybackState},
-    rooms::Source,
+    rooms::{Source, random_bytes},
     text::can_be_seen,
     timeline::Seen,
 };
@@ -47,7 +50,29 @@ pub enum ClientMessage {
 pub struct Hello {
     pub name: Option<String>,
     pub key: Option<String>,
+    /// Who the client was on its former line.
+    pub was: Option<MemberId>,
     pub seen: Option<SeenRoom>,
+}
+
+/// Who somebody is on one line. Nobody else is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemberId(u64);
+
+impl MemberId {
+    pub fn random() -> MemberId {
+        MemberId(u64::from_be_bytes(random_bytes()))
+    }
+
+    fn parse(text: &str) -> Option<MemberId> {
+        u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16).map(MemberId)
+    }
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
 }
 
 /// What a client last saw of a room, and playing what.
@@ -71,6 +96,7 @@ struct Kind<'a> {
 struct HelloText {
     name: Option<String>,
     key: Option<String>,
+    was: Option<String>,
     seen: Option<SeenText>,
 }
 
@@ -136,9 +162,11 @@ impl ClientMessage {
         let message = match &*kind {
             "PLAY" | "PAUSE" | "SEEK" | "PROGRESS" if !is_host => return Ok(None),
             "HELLO" => {
-                let HelloText { name, key, seen } = read(text)?;
+                let HelloText { name, key, was, seen } = read(text)?;
                 let name = name.as_deref().map(checked_name).transpose()?;
-                ClientMessage::Hello(Hello { name, key, seen: seen.map(SeenRoom::from) })
+                // One that this server never gave is nobody's.
+                let was = was.and_then(|was| MemberId::parse(&was));
+                ClientMessage::Hello(Hello { name, key, was, seen: seen.map(SeenRoom::from) })
             }
             "PLAY" => {
                 let Play { position_ms, at_ms, version } = read(text)?;

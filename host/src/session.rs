@@ -3,6 +3,7 @@
 mod abilities;
 #[cfg(test)]
 pub(crate) mod echo;
+mod members;
 mod orders;
 mod pulse;
 mod reader;
@@ -24,6 +25,7 @@ use tungstenite::{Message, Utf8Bytes};
 pub use self::abilities::Abilities;
 use self::{
     abilities::unsupported,
+    members::Members,
     orders::{Orders, Outcome, Taken},
     pulse::Pulse,
     reader::Reader,
@@ -35,8 +37,7 @@ use crate::{
     line::{End, Line, Stall, Writing},
     live::{JoinError, Live, LiveError, LiveRoom, Member, Seat},
     playback::Order,
-    protocol::{BadMessage, ClientMessage, ErrorCode, Hello, PROTOCOL, Role, ServerMessage, You, close},
-    rooms::{hex, random_bytes},
+    protocol::{BadMessage, ClientMessage, ErrorCode, Hello, MemberId, PROTOCOL, Role, ServerMessage, You, close},
     telemetry::{Closed, Metrics},
 };
 
@@ -61,6 +62,7 @@ pub struct Sessions {
     pub tracker: TaskTracker,
     wheel: Wheel,
     pulse: Arc<Pulse>,
+    members: Members,
 }
 
 impl Sessions {
@@ -74,7 +76,17 @@ impl Sessions {
     ) -> Arc<Sessions> {
         let wheel = Wheel::start(&limits, live.cut_off(), stop.clone(), &tracker);
         let pulse = Pulse::start(stop.clone(), &tracker);
-        Arc::new(Sessions { live, abilities, limits, metrics, stop, tracker, wheel, pulse })
+        Arc::new(Sessions {
+            live,
+            abilities,
+            limits,
+            metrics,
+            stop,
+            tracker,
+            wheel,
+            pulse,
+            members: Members::default(),
+        })
     }
 
     /// Runs a socket to its end. `first` was read before it was one; `judge` hears whether a key is the room's, and says
@@ -108,6 +120,7 @@ struct Session {
     bad_messages: u32,
     seat: Option<Seat>,
     member: Option<Member>,
+    id: MemberId,
     /// What is read was said after the node was held up so often.
     said_after: u64,
     /// That often, it was asked for a sign of that.
@@ -138,6 +151,7 @@ impl Session {
             bad_messages: 0,
             seat: None,
             member: None,
+            id: MemberId::random(),
             said_after,
             asked_after: said_after,
             orders: None,
@@ -148,7 +162,7 @@ impl Session {
     async fn enter(&mut self, room: Arc<LiveRoom>, judge: impl FnOnce(bool) -> Option<bool>) -> Result<(), End> {
         let hello_deadline = Duration::from_secs(self.shared.limits.hello_secs);
         let stop = self.shared.stop.clone();
-        let Hello { name, key, seen } = tokio::select! {
+        let Hello { name, key, was, seen } = tokio::select! {
             hello = timeout(hello_deadline, self.hello()) => match hello {
                 Ok(hello) => hello?,
                 Err(_) => return Err(End::Close(close::NO_HELLO, "no HELLO in time")),
@@ -173,6 +187,9 @@ impl Session {
                 debug!(%error, "what the host saw last could not be offered");
             }
         }
+        if let Some(was) = was {
+            self.shared.members.replace(was, room.code());
+        }
         let member = match self.shared.live.join(&room, role) {
             Ok(member) => member,
             Err(JoinError::Closed) => return Err(End::Close(close::ROOM_GONE, "the room is gone")),
@@ -181,7 +198,8 @@ impl Session {
                 return Err(End::Close(close::FULL, "the room is full"));
             }
         };
-        let (id, pass) = (hex(&random_bytes::<8>()), record.host_key.pass());
+        self.shared.members.put(self.id, room.code(), Arc::downgrade(&self.line));
+        let (id, pass) = (self.id.to_string(), record.host_key.pass());
         let you = You { id: &id, name: name.as_deref().unwrap_or("Guest"), role };
         let (server_ms, ping_secs) = (self.shared.live.now_ms(), self.shared.limits.ping_secs);
         let welcome = ServerMessage::Welcome { protocol: PROTOCOL, you, server_ms, pass: &pass, ping_secs };
@@ -229,6 +247,7 @@ impl Session {
             is_heard = is_heard && self.answer(outcome).await.is_ok();
         }
         (self.seat, self.member) = (None, None);
+        self.shared.members.take_out(self.id);
         let goodbye = match end {
             End::Gone => return,
             End::Left => self.reader.replies(),

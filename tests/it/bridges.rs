@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{
     App, BUNDLED, PATIENCE, Room,
-    browser::{Browser, Window},
+    browser::{Browser, Window, reads_the_button},
     players,
     scene::{self, COUNTED, press_play, sent},
     until,
@@ -177,6 +177,8 @@ async fn follows_commands(source: Value, far: u32) {
     inside(ben, "(player.play(), player.seek(5), true)").await;
     ben.until("!document.querySelector('#rejoin').hidden").await;
     assert_eq!(inside(ann, "player.paused").await, true);
+    // A frame tells the page some moments later where it was sent.
+    reads_the_button().await;
     ben.click("#rejoin").await;
     inside(ben, &format!("player.paused && player.time > {}", far - 2)).await;
     scene.close().await;
@@ -627,6 +629,7 @@ async fn hosts_frame_is_mute(source: Value, status: u16) {
         until(async || scene::position(&app, room).await > at + 9.0).await;
         let is_refused = "document.querySelector('#notice').textContent.includes('Nothing was started')";
         ann.until("document.querySelector('#play').textContent === 'Play'").await;
+        reads_the_button().await;
         let press = "(() => { const before = counted.sent.length; document.querySelector('#play').click(); return counted.sent.length - before; })()";
         assert_eq!(ann.eval(press).await, 0);
         ann.until(is_refused).await;

@@ -432,7 +432,8 @@ async fn in_a_cluster_one_clock_that_is_wrong_is_nobodys_trouble() {
     let cluster = tokio::task::spawn_blocking(Cluster::with_clocks).await.unwrap();
     let (postgres, clock) = (Postgres::start(), Clock::new());
     let urls = format!("[\"{}\"]", cluster.urls().join("\", \""));
-    let config = config("", &postgres.url(), 30, "").replace("url = \"\"", &format!("url = {urls}"));
+    let config = config("", &postgres.url(), 30, "[limits]\nmessages_per_sec = 1000\nmessages_burst = 1000")
+        .replace("url = \"\"", &format!("url = {urls}"));
     let mut a = App::prepare(&config);
     clock.environment().iter().for_each(|(name, value)| a.set_env(name, value));
     a.launch().await;

@@ -80,6 +80,31 @@ async fn a_wrong_key_is_refused_and_nobody_notices() {
     assert_eq!(ann.sync().await["presence"]["viewers"], 2);
 }
 
+/// A line can be dead for half a minute before its server can know.
+#[tokio::test]
+async fn who_comes_back_over_another_line_is_there_once() {
+    let app = App::with(MP4).await;
+    let (room, mut ann, ben) = app.room_of_two().await;
+    let id = ben.welcome["you"]["id"].as_str().unwrap().to_owned();
+    // Nobody is ended by an id that is nobody's, or of another room.
+    let other = app.room().await;
+    let stranger = json!({ "type": "HELLO", "name": "Ben", "was": id });
+    let _stranger = Member::join(&app, &other.code, stranger.clone()).await;
+    for was in ["", "x", "0000000000000000", &id.to_uppercase()[1..]] {
+        let mut cat = Member::join(&app, &room.code, json!({ "type": "HELLO", "name": "Cat", "was": was })).await;
+        cat.sees(|state| state["presence"]["viewers"] == 3).await;
+        drop(cat);
+        ann.sees(|state| state["presence"]["viewers"] == 2).await;
+    }
+    // The former line is as open as before: nobody has read from it.
+    let mut ben = (ben, Member::join(&app, &room.code, stranger).await);
+    ben.1.sees(|state| state["presence"]["viewers"] == 2).await;
+    assert!(ben.0.has_ended().await, "without a word: there is nobody to hear it");
+    assert_ne!(ben.1.welcome["you"]["id"], id.as_str());
+    ann.seek(7_000).await;
+    ben.1.sees_position(7_000).await;
+}
+
 #[tokio::test]
 async fn the_hosts_second_tab_closing_does_not_make_the_host_away() {
     let app = App::with(MP4).await;

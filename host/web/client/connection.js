@@ -52,6 +52,7 @@ const FINAL = new Map([
 export class Connection extends EventTarget {
   #base;
   #code;
+  /** @type {{ name?: string, key?: string, was?: string }} */
   #hello;
   /** @type {WebSocket | null} */
   #socket = null;
@@ -190,6 +191,8 @@ export class Connection extends EventTarget {
       case "WELCOME":
         this.#isWelcome = true;
         this.#pass = message.pass ?? null;
+        // On the next line: the server may not know yet that this one is dead.
+        this.#hello.was = message.you.id;
         // A store that was emptied under a clock that was set back counts from there.
         if (message.server_ms < this.#version) this.#version = -Infinity;
         this.#clock.guess(message.server_ms, atMs);

@@ -28,6 +28,11 @@ pub(crate) struct Browser {
     flags: Vec<String>,
 }
 
+/// People see what a button says before they press it, and the page counts on that.
+pub(crate) async fn reads_the_button() {
+    tokio::time::sleep(SEEN).await;
+}
+
 /// One window.
 pub(crate) struct Window(pub(crate) Client, String);
 
@@ -177,8 +182,7 @@ impl Window {
 
     pub(crate) async fn click(&self, css: &str) {
         if css == "#play" {
-            // People see what a button says before they press it, and the page counts on that.
-            tokio::time::sleep(SEEN).await;
+            reads_the_button().await;
         }
         self.0.wait().for_element(Locator::Css(css)).await.unwrap().click().await.unwrap();
     }

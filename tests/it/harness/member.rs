@@ -201,4 +201,15 @@ impl Member {
             }
         }
     }
+
+    /// Waits until the connection is gone. Answers whether that was without a goodbye.
+    pub(crate) async fn has_ended(&mut self) -> bool {
+        loop {
+            match timeout(PATIENCE, self.socket.next()).await.expect("an end in time") {
+                Some(Ok(Message::Close(_))) => return false,
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return true,
+            }
+        }
+    }
 }
