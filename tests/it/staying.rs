@@ -775,7 +775,7 @@ async fn a_host_whose_file_is_slow_to_come_again_gives_no_order_by_loading_anew(
         let orders = scene.app.metric("streamit_commands_applied_total").await;
         // Its browser has forgotten the file; and the file comes so slowly that finding the place takes seconds.
         ann.command("Network.clearBrowserCache", json!({})).await;
-        line.throttle(Some(25_000));
+        line.throttle(Some(60_000));
         line.delay(Duration::from_millis(500));
         ann.0.refresh().await.unwrap();
         ann.until("document.querySelector('#role').textContent.includes('You control')").await;
