@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use streamit_plugin_api::{
     Manifest,
-    manifest::{config_key, is_fetch_origin, settings},
+    manifest::{config_place, is_fetch_origin, settings},
 };
 use url::Url;
 
@@ -22,9 +22,10 @@ impl Published {
         let settings = settings::fill(&manifest.player.settings, config)?;
         let mut connect_origins: Vec<String> = Vec::new();
         for origin in &manifest.player.connect_origins {
-            let found = match config_key(origin) {
+            // Without the key there is none, whether it may be missing or not.
+            let found = match config_place(origin) {
                 None => vec![origin.clone()],
-                Some(key) => named(key, config.get(key))?,
+                Some((key, _)) => named(key, config.get(key))?,
             };
             for origin in found {
                 if !connect_origins.contains(&origin) {
@@ -67,6 +68,37 @@ mod tests {
     fn origins(config: &str) -> Result<Vec<String>, String> {
         let config: toml::Table = config.parse().expect("TOML");
         named("at", config.get("at"))
+    }
+
+    #[test]
+    fn a_place_that_may_be_missing_is_the_operators_like_any_other() {
+        let manifest = Manifest::parse(
+            r#"
+            schema = 1
+            id = "acme"
+            name = "Acme"
+            media_types = ["movie"]
+            supports_events = true
+            supports_progress = true
+            capabilities = { seek = true, pause = true, resume = true, autoplay = true }
+            external_id = { label = "Id", pattern = "^[0-9]+$", example = "1" }
+            examples = [{ media = { media_type = "movie", external_id = "1" }, url = "https://acme.example/1" }]
+            [player]
+            control = "commands"
+            embed_origins = ["https://acme.example"]
+            connect_origins = ["{config.cdn?}", "{config.licence}", "https://acme.example"]
+            drift_ms = 1000
+            cooldown_ms = 3000
+            "#,
+        );
+        let manifest = manifest.expect("good");
+        for (config, came) in [
+            ("", vec!["https://acme.example"]),
+            ("cdn = 'https://cdn.example/'", vec!["https://cdn.example", "https://acme.example"]),
+        ] {
+            let published = Published::new(&manifest, &config.parse().expect("TOML")).expect("filled in");
+            assert_eq!(published.connect_origins, came, "{config}");
+        }
     }
 
     #[test]
