@@ -1,4 +1,4 @@
-//! Who is asking: address, origin, host key, and the JSON it sent.
+//! Who is asking: address, origin, host key, and the query and the JSON it sent; and answers that are not to be kept.
 
 use std::{
     collections::HashSet,
@@ -12,10 +12,10 @@ use axum::{
     extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request, State},
     http::{HeaderMap, header, request::Parts},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use ipnet::IpNet;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -138,6 +138,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let path = <Path<String> as FromRequestParts<S>>::from_request_parts(parts, state).await;
         path.map(|Path(name)| Name(name)).map_err(|_| Error::new(ErrorCode::NotFound, "this address is not UTF-8"))
+    }
+}
+
+/// An answer that is true at this moment only.
+pub(super) fn no_store<T: Serialize>(body: T) -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, "no-store")], axum::Json(body))
+}
+
+/// What stands behind the question mark; what is wrong with it is said.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let query = axum::extract::Query::from_request_parts(parts, state).await;
+        let axum::extract::Query(query) =
+            query.map_err(|error| Error::new(ErrorCode::InvalidRequest, error.body_text()))?;
+        Ok(Query(query))
     }
 }
 

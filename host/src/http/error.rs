@@ -111,6 +111,11 @@ impl Error {
         self.code
     }
 
+    /// Where a list is to go on cannot be read.
+    pub(super) fn unknown_cursor() -> Self {
+        Error::new(ErrorCode::InvalidRequest, "cursor: use the next_cursor of an earlier answer")
+    }
+
     pub(super) fn rate_limited(what: &str, wait: Duration) -> Self {
         let detail = format!("too many {what} from this address; try again in {} s", wait.as_secs() + 1);
         Error { retry_after: Some(wait), ..Error::new(ErrorCode::RateLimited, detail) }

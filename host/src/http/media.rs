@@ -60,7 +60,7 @@ pub(super) async fn file(
 ) -> Result<Response, Error> {
     let not_found = || Error::new(ErrorCode::NotFound, "there is no such file in the media folder");
     let Path(name) = path.map_err(|_| not_found())?;
-    let is_converted = uri.query() == Some("as=vtt") && name.to_ascii_lowercase().ends_with(".srt");
+    let is_converted = uri.query() == Some("as=vtt") && subtitles::is_srt(&name);
     let found = tokio::task::spawn_blocking(move || open(&media.dir, &name)).await;
     let (file, about, kind) = match found.unwrap_or_else(|error| Err(io::Error::other(error))) {
         Ok(Some(found)) => found,

@@ -3,8 +3,7 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use axum::{
-    Json as JsonAnswer,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
 };
@@ -13,7 +12,7 @@ use streamit_plugin_api::PlaybackSource;
 
 use super::{
     AppState,
-    client::{Address, BearerKey, Code, Json, bearer, found, judge},
+    client::{Address, BearerKey, Code, Json, Query, bearer, found, judge, no_store},
     error::{Error, ErrorCode},
     links::{NewSource, Wish},
 };
@@ -131,9 +130,8 @@ pub(super) async fn create(
 
 pub(super) async fn list(
     State(state): State<AppState>,
-    page: Result<Query<ListQuery>, QueryRejection>,
+    Query(page): Query<ListQuery>,
 ) -> Result<impl IntoResponse, Error> {
-    let Query(page) = page.map_err(|error| Error::new(ErrorCode::InvalidRequest, error.body_text()))?;
     let limit = page.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
     let after = page.cursor.as_deref().map(read_cursor).transpose()?;
     let Lobby { live, rooms } = &state.lobby;
@@ -285,10 +283,6 @@ fn source_error(error: &ProviderError) -> String {
     }
 }
 
-fn no_store<T: Serialize>(body: T) -> impl IntoResponse {
-    ([(header::CACHE_CONTROL, "no-store")], JsonAnswer(body))
-}
-
 fn write_cursor(Listed { viewers, code }: Listed) -> String {
     format!("{viewers}.{code}")
 }
@@ -298,7 +292,7 @@ fn read_cursor(cursor: &str) -> Result<Listed, Error> {
         let (viewers, code) = cursor.split_once('.')?;
         Some(Listed { viewers: viewers.parse().ok()?, code: code.parse().ok()? })
     };
-    read().ok_or_else(|| Error::new(ErrorCode::InvalidRequest, "cursor: use the next_cursor of an earlier answer"))
+    read().ok_or_else(Error::unknown_cursor)
 }
 
 #[cfg(test)]

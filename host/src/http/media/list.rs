@@ -8,9 +8,7 @@ use std::{
 };
 
 use axum::{
-    Json,
-    extract::{Query, State, rejection::QueryRejection},
-    http::header,
+    extract::State,
     response::{IntoResponse, Response},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -22,11 +20,15 @@ use super::{
     folder::{is_missing, resolve},
     listings::Listing,
     names::{self, Cursor, Kind, Name},
+    subtitles::is_srt,
     unreadable,
 };
 use crate::{
     config::Config,
-    http::error::{Error, ErrorCode},
+    http::{
+        client::{Query, no_store},
+        error::{Error, ErrorCode},
+    },
 };
 
 /// Names on one page, at most and by default.
@@ -83,16 +85,13 @@ struct Track {
 
 pub(in crate::http) async fn list(
     State(media): State<Arc<MediaFolder>>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    query: Result<Query<ListQuery>, Error>,
 ) -> Result<Response, Error> {
     if !media.is_listed || media.dir.as_os_str().is_empty() {
         return Err(Error::new(ErrorCode::NotFound, "this server does not list its files"));
     }
-    let Query(query) = query.map_err(|error| Error::new(ErrorCode::InvalidRequest, error.body_text()))?;
-    let cursor = query.cursor.as_deref().map(|cursor| {
-        let problem = || Error::new(ErrorCode::InvalidRequest, "cursor: use the next_cursor of an earlier answer");
-        Cursor::read(cursor).ok_or_else(problem)
-    });
+    let Query(query) = query?;
+    let cursor = query.cursor.as_deref().map(|cursor| Cursor::read(cursor).ok_or_else(Error::unknown_cursor));
     let (cursor, limit) = (cursor.transpose()?, query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE));
     let name = query.folder.strip_suffix('/').unwrap_or(&query.folder).to_owned();
     let opened = open(&media, &name).await?;
@@ -105,16 +104,14 @@ pub(in crate::http) async fn list(
         (name, entries, next_cursor)
     });
     let (name, entries, next_cursor) = shown.await.map_err(|error| unreadable(&io::Error::other(error)))?;
-    Ok(no_store(Page { folder: &name, entries, next_cursor }))
+    Ok(no_store(Page { folder: &name, entries, next_cursor }).into_response())
 }
 
 pub(in crate::http) async fn tracks(
     State(media): State<Arc<MediaFolder>>,
     State(config): State<Arc<Config>>,
-    query: Result<Query<TracksQuery>, QueryRejection>,
+    Query(TracksQuery { file }): Query<TracksQuery>,
 ) -> Result<Response, Error> {
-    let Query(TracksQuery { file }) =
-        query.map_err(|error| Error::new(ErrorCode::InvalidRequest, error.body_text()))?;
     let (folder, name) = file.rsplit_once('/').unwrap_or(("", &file));
     let no_such_file = || Error::new(ErrorCode::NotFound, "there is no such file in the media folder");
     if media.dir.as_os_str().is_empty() || name.is_empty() {
@@ -124,12 +121,12 @@ pub(in crate::http) async fn tracks(
     let listing = media.listings.of(&opened.root, &opened.folder, opened.changed).await.map_err(|e| unreadable(&e))?;
     let beside = beside(name, &listing).ok_or_else(no_such_file)?;
     let tracks = beside.into_iter().map(|(track, lang)| {
-        let query = if ends_with(&track.text, ".srt") { "?as=vtt" } else { "" };
+        let query = if is_srt(&track.text) { "?as=vtt" } else { "" };
         let path = below(folder, &track.text);
         let url = format!("{}/media/{}{query}", config.server.public_path(), encoded(&path));
         Track { url, lang: lang.map(str::to_owned) }
     });
-    Ok(no_store(Tracks { tracks: tracks.collect() }))
+    Ok(no_store(Tracks { tracks: tracks.collect() }).into_response())
 }
 
 /// A folder below the media folder, by its real paths.
@@ -192,7 +189,7 @@ fn beside<'a>(file: &str, listing: &'a Listing) -> Option<Vec<(&'a Name, Option<
         }
         match tracks.iter_mut().find(|(_, known)| *known == lang) {
             // Of two files that say the same, the one that need not be converted.
-            Some((known, _)) if ends_with(&known.text, ".srt") => *known = name,
+            Some((known, _)) if is_srt(&known.text) => *known = name,
             Some(_) => {}
             None => tracks.push((name, lang)),
         }
@@ -208,10 +205,6 @@ fn is_language(text: &str) -> bool {
     parts.next().is_some_and(is_primary) && parts.all(is_further)
 }
 
-fn ends_with(name: &str, extension: &str) -> bool {
-    Path::new(name).extension().is_some_and(|own| own.eq_ignore_ascii_case(&extension[1..]))
-}
-
 fn below(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
@@ -219,10 +212,6 @@ fn below(folder: &str, name: &str) -> String {
 fn encoded(path: &str) -> String {
     let segments: Vec<_> = path.split('/').map(|segment| utf8_percent_encode(segment, SEGMENT).to_string()).collect();
     segments.join("/")
-}
-
-fn no_store<T: Serialize>(body: T) -> Response {
-    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! SubRip files as WebVTT, which is what browsers take: read leniently, since people have them from everywhere.
 
+use std::path::Path;
+
 /// A film's worth of subtitles has a tenth of a megabyte.
 pub(super) const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -8,6 +10,11 @@ const WINDOWS: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘', '’',
     '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
+
+/// Whether a file is one, by its name.
+pub(super) fn is_srt(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("srt"))
+}
 
 /// The same subtitles as WebVTT.
 pub(super) fn to_vtt(srt: &[u8]) -> String {
