@@ -33,7 +33,7 @@ use crate::{
     protocol::{self, CloseReason, HostState, Presence, Role, SeenRoom, ServerMessage, State, StoredHalf},
     rooms::{Room, RoomCode},
     telemetry::{self, Metrics},
-    timeline::Seen,
+    timeline::{Seen, Timeline},
 };
 
 /// A room tells its members at most this often how many they are, however many come and go; and a full one less often,
@@ -304,8 +304,10 @@ impl Live {
         let room = self.know(&record, || {
             let half = protocol::room_json(record.title.as_deref(), &record.source);
             let presence = Presence { viewers: 0, host: HostState::Away, host_away_until_ms: None };
-            let playback = PlaybackState::paused_at(start_ms, self.now_ms());
-            let text = protocol::state(0, &half, &playback, &presence);
+            let now_ms = self.now_ms();
+            let playback = PlaybackState::paused_at(start_ms, now_ms);
+            let timeline = Timeline { playback, ..Timeline::of_source(0, now_ms) };
+            let text = protocol::state(0, &half, &timeline, &presence);
             Frame::new(0, 0, text)
         });
         *room.lock_untold_start() = Some((record.revision, start_ms));

@@ -13,7 +13,7 @@ use crate::{
     playback::{Command, Hold, Order, PlaybackState},
     rooms::{Source, random_bytes},
     text::can_be_seen,
-    timeline::Seen,
+    timeline::{Seen, Timeline},
 };
 
 /// The version of this protocol, said in WELCOME.
@@ -334,8 +334,9 @@ pub fn room_json(title: Option<&str>, source: &Source) -> String {
 }
 
 /// STATE: the whole truth about a room, from its encoded stored half and its live numbers.
-pub fn state(version: i64, room_json: &str, playback: &PlaybackState, presence: &Presence) -> Utf8Bytes {
-    let PlaybackState { is_playing, position_ms, at_ms, hold } = playback;
+pub fn state(version: i64, room_json: &str, timeline: &Timeline, presence: &Presence) -> Utf8Bytes {
+    let PlaybackState { is_playing, position_ms, at_ms, hold } = timeline.playback;
+    let is_initial = timeline.is_initial();
     let hold = match hold {
         Some(Hold::Buffering) => r#""buffering""#,
         None => "null",
@@ -345,11 +346,11 @@ pub fn state(version: i64, room_json: &str, playback: &PlaybackState, presence: 
         HostState::Connected => "connected",
         HostState::Away => "away",
     };
-    // 240 bytes are the fixed words and the longest numbers.
-    let mut text = String::with_capacity(room_json.len() + 280);
+    // 260 bytes are the fixed words and the longest numbers.
+    let mut text = String::with_capacity(room_json.len() + 300);
     write!(
         text,
-        r#"{{"type":"STATE","version":{version},"room":{room_json},"playback":{{"is_playing":{is_playing},"position_ms":{position_ms},"at_ms":{at_ms},"hold":{hold}}},"presence":{{"viewers":{viewers},"host":"{host}","host_away_until_ms":"#
+        r#"{{"type":"STATE","version":{version},"room":{room_json},"playback":{{"is_playing":{is_playing},"position_ms":{position_ms},"at_ms":{at_ms},"hold":{hold},"is_initial":{is_initial}}},"presence":{{"viewers":{viewers},"host":"{host}","host_away_until_ms":"#
     )
     .expect("a String takes everything");
     match host_away_until_ms {
@@ -377,20 +378,25 @@ mod tests {
         };
         let playback = PlaybackState { is_playing: true, position_ms: 754_200, at_ms: 1_790_000_123_000, hold: None };
         let presence = Presence { viewers: 12, host: HostState::Away, host_away_until_ms: Some(5) };
-        let text = state(7, &room_json(Some("Friday \"film\""), &source), &playback, &presence);
+        let seed = Timeline::seed(playback.at_ms);
+        let text = state(7, &room_json(Some("Friday \"film\""), &source), &Timeline { playback, ..seed }, &presence);
         let value: Value = serde_json::from_str(&text).expect("JSON");
         let expected = json!({
             "type": "STATE", "version": 7,
             "room": { "title": "Friday \"film\"",
                       "source": { "provider": "acme", "media_type": "tv", "external_id": "a\"b", "season": 1, "episode": 8 } },
-            "playback": { "is_playing": true, "position_ms": 754_200, "at_ms": 1_790_000_123_000_i64, "hold": null },
+            "playback": { "is_playing": true, "position_ms": 754_200, "at_ms": 1_790_000_123_000_i64, "hold": null, "is_initial": true },
             "presence": { "viewers": 12, "host": "away", "host_away_until_ms": 5 }
         });
         assert_eq!(value, expected);
         let held = PlaybackState { is_playing: false, hold: Some(Hold::Buffering), ..playback };
-        let text = state(8, &room_json(None, &source), &held, &presence);
+        let timeline = Timeline { playback: held, ..Timeline::of_source(8, playback.at_ms) };
+        let text = state(8, &room_json(None, &source), &timeline, &presence);
         let value: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(value["playback"]["hold"], "buffering");
+        assert_eq!(
+            (&value["playback"]["hold"], &value["playback"]["is_initial"]),
+            (&json!("buffering"), &json!(false))
+        );
         let read: State = serde_json::from_str(&text).expect("a STATE");
         assert_eq!(read.playback, held);
     }

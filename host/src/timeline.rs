@@ -59,6 +59,11 @@ impl Timeline {
         Timeline { playback: PlaybackState::start(now_ms), ordered: mark, sourced: mark, remembered: None }
     }
 
+    /// Whether where the room is says nothing: nobody has given an order, and nobody who saw it before has spoken.
+    pub fn is_initial(&self) -> bool {
+        self.remembered == Some(0)
+    }
+
     /// Puts the source to where it is to start, as of `version`. Nothing if somebody has moved it, or remembers it elsewhere:
     /// the place of a new source may come after the source, when others have looked at it already.
     pub fn start_at(&self, start_ms: i64, version: i64, now_ms: i64) -> Option<Timeline> {

@@ -139,8 +139,13 @@ async fn a_node_that_starts_again_is_told_where_the_room_was_by_the_hosts_next_p
         }
         let before = scene.position().await;
         ann.goto("about:blank").await;
+        ben.run(MOVES).await;
         scene.app.restart_in_place().await;
         ben.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+        // Until a host is back, whoever saw more than the server knows goes on with that.
+        let state = scene.app.viewer(&scene.room).await.sync().await;
+        assert_eq!(state["playback"]["is_initial"], true);
+        ben.until(&format!("{VIDEO}.paused !== {is_playing} && {VIDEO}.currentTime * 1000 > {before} - 100")).await;
         ann.goto(&scene.link(&scene.app.url)).await;
         until(async || {
             let is_back = scene.app.view(&scene.room).await["playback"]["is_playing"] == is_playing;
@@ -155,9 +160,14 @@ async fn a_node_that_starts_again_is_told_where_the_room_was_by_the_hosts_next_p
             assert!((scene.position().await - before).abs() < 0.01, "paused where it was");
         }
         assert_eq!(sent(&ann).await, json!(["HELLO"]), "nobody gave an order");
+        assert_eq!(ben.eval("moves").await, json!([]), "nobody who stayed has noticed");
     }
     close([ann, ben]).await;
 }
+
+/// Whatever the player does from here on that people see.
+const MOVES: &str = "window.moves = []; for (const type of ['seeking', 'pause', 'play'])
+    document.querySelector('#stage video').addEventListener(type, () => window.moves.push(type))";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_whose_file_stops_holds_the_room_once_and_plays_on_once() {

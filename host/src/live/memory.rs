@@ -311,7 +311,8 @@ impl Kept {
     fn recall(&mut self, revision: i64, seen: &Seen, now_ms: i64) {
         let seen = seen.believed(now_ms);
         let Some(timeline) = self.timeline.recall(&seen).filter(|_| revision == self.revision) else { return };
-        let is_shown = timeline.playback == self.timeline.playback && self.frame.version > seen.version;
+        let is_known = timeline.playback == self.timeline.playback && !self.timeline.is_initial();
+        let is_shown = is_known && self.frame.version > seen.version;
         self.timeline = timeline;
         if !is_shown {
             self.renew(playback::next_version(self.frame.version.max(seen.version), now_ms));
@@ -338,7 +339,7 @@ impl Kept {
 
     /// Encodes what is now true as the frame of that version.
     fn renew(&mut self, version: i64) {
-        let text = protocol::state(version, &self.room_json, &self.timeline.playback, &self.presence());
+        let text = protocol::state(version, &self.room_json, &self.timeline, &self.presence());
         self.frame = Frame::new(version, self.revision, text);
     }
 }

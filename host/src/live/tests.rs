@@ -773,7 +773,7 @@ async fn the_more_there_are_the_rarer_they_are_told_how_many() {
         let presence = Presence { viewers, host: HostState::Connected, host_away_until_ms: None };
         let version = room.feed.newest().version + 1;
         let half = crate::protocol::room_json(None, &room.record().source);
-        let text = crate::protocol::state(version, &half, &PlaybackState::start(NOW), &presence);
+        let text = crate::protocol::state(version, &half, &Timeline::seed(NOW), &presence);
         assert!(room.feed.publish(Frame::new(version, 1, text)));
         assert_eq!(room.presence_pause(), Duration::from_millis(pause_ms), "{viewers}");
     }

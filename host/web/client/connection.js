@@ -205,8 +205,8 @@ export class Connection extends EventTarget {
         this.#unheardOrders = 0;
         if (message.version <= this.#version) break;
         this.#version = message.version;
-        this.#state = message;
-        this.#emit("state", message);
+        this.#state = this.#asRemembered(message);
+        this.#emit("state", this.#state);
         break;
       case "PONG":
         this.#unheardOrders = 0;
@@ -228,6 +228,19 @@ export class Connection extends EventTarget {
         }
         break;
     }
+  }
+
+  /**
+   * A store that was started anew says where the video begins, not where the room is. What was seen of it goes on, until a
+   * host is back who tells.
+   * @param {State} state
+   * @returns {State}
+   */
+  #asRemembered(state) {
+    const { seen } = this;
+    const isSameSource = JSON.stringify(seen?.source) === JSON.stringify(state.room.source);
+    if (!seen || !isSameSource || !state.playback.is_initial) return state;
+    return { ...state, playback: seen.playback };
   }
 
   /** @param {number} code */

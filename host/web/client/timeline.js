@@ -7,6 +7,7 @@
  * @property {number} position_ms
  * @property {number} at_ms may lie ahead: then the room starts at that moment
  * @property {"buffering" | null} [hold] why a paused room is paused, if it is not by anybody's wish
+ * @property {boolean} [is_initial] nobody has given an order since the server came to know the room
  */
 
 /**

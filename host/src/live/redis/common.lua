@@ -74,7 +74,7 @@ local function frame(s, kind)
   return int(s.version) .. ' ' .. int(s.revision) .. ' ' .. kind .. ' {"type":"STATE","version":' .. int(s.version)
     .. ',"room":' .. s.room
     .. ',"playback":{"is_playing":' .. tostring(s.playing) .. ',"position_ms":' .. int(s.position_ms)
-    .. ',"at_ms":' .. int(s.at_ms) .. ',"hold":' .. hold
+    .. ',"at_ms":' .. int(s.at_ms) .. ',"hold":' .. hold .. ',"is_initial":' .. tostring(s.remembered == 0)
     .. '},"presence":{"viewers":' .. int(s.viewers) .. ',"host":"' .. host .. '","host_away_until_ms":' .. away .. '}}'
 end
 

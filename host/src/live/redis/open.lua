@@ -23,7 +23,7 @@ local function recall()
   local playing, position_ms = ARGV[8] == '1', clamp(tonumber(ARGV[9]), 0, MAX_POSITION_MS)
   local at_ms, hold = clamp(tonumber(ARGV[10]), 0, now + LEAD_MS), ARGV[11]
   if playing then hold = '' end
-  local is_shown = s.version > version and playing == s.playing and position_ms == s.position_ms
+  local is_shown = s.version > version and s.remembered ~= 0 and playing == s.playing and position_ms == s.position_ms
     and at_ms == s.at_ms and hold == s.hold
   s.playing, s.position_ms, s.at_ms, s.hold = playing, position_ms, at_ms, hold
   s.remembered = version
