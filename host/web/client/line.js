@@ -1,23 +1,23 @@
 // Whether the line to the server is alive, and when to try again. Pure: every moment is an argument, in milliseconds.
 //
 // A socket can be dead and look open for minutes: a laptop that changed its network, a balancer that forgot the
-// connection. The server says something at least every `ping_secs` (a browser does not show pings to its pages, so what
-// the page hears is STATE and PONG); who hears nothing asks, and who gets no answer opens another.
+// connection. The server says something at least every `ping_secs`, but a browser does not show pings to its pages: what
+// the page hears is STATE and PONG. Who hears nothing asks, and who gets no answer opens another.
 
 /** Silence of so many intervals is asked about. */
 const SILENT_INTERVALS = 1.5;
 
+/** Silence of so long is, however rarely the server speaks by itself: who misses an order is not in sync. */
+const SILENCE_MS = 5000;
+
 /** A question that has no answer for so long has none. */
 export const ANSWER_MS = 2000;
-
-/** What is said in WELCOME; servers before it said nothing. */
-const DEFAULT_PING_SECS = 25;
 
 /** Pauses between tries. Jitter is added: a node that went down sends everyone here at once. */
 const RETRY_MS = [300, 1000, 2000, 5000, 10_000];
 
 export class Line {
-  #silenceMs = DEFAULT_PING_SECS * 1000 * SILENT_INTERVALS;
+  #silenceMs = SILENCE_MS;
   #heardAt = 0;
   /** @type {number | null} */
   #askedAt = null;
@@ -31,7 +31,7 @@ export class Line {
    * @param {number | undefined} pingSecs
    */
   opened(nowMs, pingSecs) {
-    this.#silenceMs = (pingSecs && pingSecs > 0 ? pingSecs : DEFAULT_PING_SECS) * 1000 * SILENT_INTERVALS;
+    this.#silenceMs = pingSecs && pingSecs > 0 ? Math.min(pingSecs * 1000 * SILENT_INTERVALS, SILENCE_MS) : SILENCE_MS;
     this.#tries = 0;
     this.heard(nowMs);
   }

@@ -2,16 +2,18 @@ const { Line } = await import("/client/v1.js");
 
 test("silence is asked about after one and a half intervals", () => {
   const line = new Line();
-  line.opened(0, 10);
-  equal(line.look(14_900), "fine");
-  equal(line.look(15_100), "ask");
+  line.opened(0, 2);
+  equal(line.look(2900), "fine");
+  equal(line.look(3100), "ask");
 });
 
-test("a server that does not say how often it is heard is asked after the usual time", () => {
-  const line = new Line();
-  line.opened(0, undefined);
-  equal(line.look(37_000), "fine");
-  equal(line.look(38_000), "ask");
+test("no silence is longer than five seconds, however rarely the server speaks", () => {
+  for (const pingSecs of [25, undefined]) {
+    const line = new Line();
+    line.opened(0, pingSecs);
+    equal(line.look(4900), "fine");
+    equal(line.look(5100), "ask");
+  }
 });
 
 test("a question without an answer is a dead line, and an answer a living one", () => {
