@@ -1,7 +1,7 @@
 // The player in the page: brings the one that the room's provider has, holds it to the room, and keeps what belongs to
 // this browser (how loud it is, what this device takes to start and to seek).
 import { request } from "./api.js";
-import { $, kept } from "./page.js";
+import { $, clockText, kept } from "./page.js";
 import { cover, say } from "./notices.js";
 import { chosenParams, showParams } from "./params.js";
 import { Tracks } from "./tracks.js";
@@ -103,7 +103,7 @@ export class Stage extends EventTarget {
     this.source = this.player = this.follower = this.manifest = null;
     this.#tracks.use(null);
     $("stage").replaceChildren();
-    for (const topic of ["player", "speed", "sync", "tracks"]) say(topic);
+    for (const topic of ["end", "player", "speed", "sync", "tracks"]) say(topic);
   }
 
   /**
@@ -164,9 +164,13 @@ export class Stage extends EventTarget {
     follower.addEventListener("silent", () => {
       say("player", `The player has not answered for 20 seconds. Its site may be down or blocked here. ${remedy}`);
     });
+    follower.addEventListener("short", ({ detail: { seconds, duration } }) => {
+      say("end", `This video ends at ${clockText(seconds)}, although it says that it is ${clockText(duration)} long: its file is not whole here.`);
+    });
     player.addEventListener("error", ({ detail }) => {
       say("player", `The player says: ${detail ?? "it cannot play this"}. ${remedy}`);
     });
+    player.addEventListener("play", () => say("end"));
     for (const type of ["ready", "timeupdate"]) {
       player.addEventListener(type, () => { if (!player.stalled) say("player"); });
     }

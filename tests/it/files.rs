@@ -27,6 +27,7 @@ async fn a_file_that_ends_before_its_time_ends_for_all_and_nobody_is_moved() {
         window.until("document.querySelector('#time').textContent.includes('ended')").await;
         window.until("document.querySelector('#play').textContent === 'Play'").await;
     }
+    notice_says(&ann, "although it says that it is 2:00 long").await;
     let mut cat = scene.app.viewer(&scene.room).await;
     cat.sees(|state| state["playback"]["is_playing"] == false).await;
     assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY", "SEEK", "PROGRESS"]));

@@ -47,6 +47,12 @@ const SETTLED_MS = 3000;
 /** A player is paused before it says so, by as much as two of its reports are apart. */
 const PAUSE_IS_SAID_MS = 250;
 
+/** What a frame reports so soon after its person came back to the room, they did before: nobody acts as fast. */
+const LATE_REPORT_MS = 300;
+
+/** A video that ends so long before it said it would is not whole. */
+const CUT_SHORT_S = 2;
+
 /** Closer to the end of a video, whoever plays comes to it by themselves: a seek there would only be seen. */
 const COMES_TO_THE_END_S = 1;
 
@@ -89,6 +95,7 @@ const RATE_KINDS = ["none", "steps", "free"];
  * - `blocked`: the browser wants a click before it plays.
  * - `speed`: the person changed the player's speed; it was put back.
  * - `starving`, `fed`: the player has had nothing to show for a while; it has again.
+ * - `short` (detail `{ seconds, duration }`): the video has ended before its time.
  * - `silent`: the player has said nothing since it was put up, or since it was told to play.
  * - `change`: something that a page shows is different (isDetached, isBlocked, isStruggling, hasEnded, hasFailed).
  */
@@ -142,6 +149,11 @@ export class Follower extends EventTarget {
   /** Whether a leader that came late has been sent once more for the present order. */
   #isSentAgain = false;
   #isOver = false;
+  #rejoinedAt = -Infinity;
+  /** The longest that the video was said to be: one that turns out to be cut short may say less at its end. */
+  #longestS = 0;
+  /** What was shown last, and when: at the end of a file that is cut short a player may jump to the end it should have. */
+  #shown = { seconds: 0, atMs: -Infinity };
   /** @type {number | null} since when the player rests although the room plays */
   #pausedSince = null;
 
@@ -287,11 +299,12 @@ export class Follower extends EventTarget {
   /** Back to where everyone is. From a click, so that the browser lets it play. */
   rejoin() {
     this.#isDetached = false;
+    this.#rejoinedAt = this.#localNow();
     this.#isBlocked = false;
     this.#isPlaced = false;
     // Whatever they did with its speed meanwhile.
     this.#setRate(1);
-    this.#controller.settle(this.#localNow());
+    this.#controller.settle(this.#rejoinedAt);
     this.#emit("change");
     this.#obey();
   }
@@ -321,6 +334,7 @@ export class Follower extends EventTarget {
   tick() {
     const now = this.#localNow();
     this.#watchSilence(now);
+    this.#remember(now);
     if (!this.#isReady || !this.#playback || this.#isDetached || this.#isBlocked || this.#isAway) return;
     this.#watchHunger(now);
     if (this.#isClaimed()) return;
@@ -352,12 +366,12 @@ export class Follower extends EventTarget {
 
   /** The room plays: start, at the appointed moment; or be where it is. */
   #go() {
-    if (this.#isBlocked || this.#restAtTheEnd()) return;
+    const now = this.#localNow();
+    if (this.#isBlocked || this.#restAtTheEnd() || this.#isSoughtByHand(now)) return;
     if (!this.#player.paused) {
       if (Math.abs(this.error) > this.#orderTolerance() && this.#canSeek()) this.#jump();
       return;
     }
-    const now = this.#localNow();
     if (this.#landing) return;
     const start = this.#startCost;
     const { at_ms } = /** @type {Playback} */ (this.#playback);
@@ -637,12 +651,26 @@ export class Follower extends EventTarget {
 
   #ended() {
     this.#hasEnded = true;
+    const { seconds, atMs } = this.#shown;
+    const duration = this.#longestS;
+    const last = Math.min(this.#player.currentTime, seconds + (this.#localNow() - atMs) / 1000);
+    if (!this.isLoose && duration - last > CUT_SHORT_S) {
+      this.dispatchEvent(new CustomEvent("short", { detail: { seconds: last, duration } }));
+    }
     this.#emit("change");
+  }
+
+  /** What the video is said to be, and how far it has come. */
+  #remember(/** @type {number} */ now) {
+    const { duration } = this;
+    if (Number.isFinite(duration)) this.#longestS = Math.max(this.#longestS, duration);
+    this.#shown = { seconds: this.#player.currentTime, atMs: now };
   }
 
   /** @param {"play" | "pause" | "seek"} kind */
   #moved(kind) {
     const now = this.#localNow();
+    if (kind === "seek") this.#remember(now);
     if (kind === "seek" && this.#player.paused) this.#wasSought = true;
     // Whoever goes back from the end, with the player's own bar, too, is there no more.
     if (kind === "seek" && !isOver(this.#player.currentTime + END_S, this.duration)) this.#hasEnded = false;
@@ -651,6 +679,7 @@ export class Follower extends EventTarget {
       return;
     }
     if (!this.#isReady || !this.#playback || this.#isAway || !this.#isVisible()) return;
+    if (now - this.#rejoinedAt < LATE_REPORT_MS) return;
     const { currentTime, stalled } = this.#player;
     if (!this.#isDetached) {
       // What the room says anyway, or is being told, is nobody's wish.
@@ -688,13 +717,20 @@ export class Follower extends EventTarget {
     return this.hasFailed || stalled === true || (seeking === true && this.#limits.control === "commands");
   }
 
+  /** Whether the person's own hand sent it somewhere: what they want is known when it has come, and is not undone before. */
+  #isSoughtByHand(/** @type {number} */ now) {
+    const isByHand = this.#player.seeking === true && this.#landing === null && !this.#orders.isOpen("seek", now);
+    return isByHand && now - this.#leftAt < MAX_SEEK_S * 1000;
+  }
+
   /** Whether it is going somewhere, by an order or a person's hand, and has not shown a picture there. */
   #isOnItsWay() { return this.#player.seeking === true || this.#landing !== null || this.#controller.isSeeking; }
 
   /** @param {number} now */
   #watchHunger(now) {
     this.#leftAt = this.#isOnItsWay() ? Math.min(this.#leftAt, now) : Infinity;
-    const wants = this.#playback?.is_playing || this.isHolding;
+    // Where a paused player was sent it has to come, too.
+    const wants = this.#playback?.is_playing || this.isHolding || this.#player.seeking === true;
     if (wants && this.#isHungry()) {
       this.#fedSince = null;
       // On its way it has nothing to show, and is not starving: not as long as a seek may take, unless it failed.

@@ -41,7 +41,7 @@ function scene({ limits = LIMITS, visible = true, player = new Fake() } = {}) {
     serverNow: () => it.now, localNow: () => it.now, limits, isVisible: () => it.isVisible,
   });
   it.follower.addEventListener("act", ({ detail }) => it.acts.push(detail.kind));
-  for (const type of ["blocked", "speed", "starving", "fed", "silent"]) it.follower.addEventListener(type, () => it.heard.push(type));
+  for (const type of ["blocked", "speed", "starving", "fed", "short", "silent"]) it.follower.addEventListener(type, () => it.heard.push(type));
   it.pass = (ms) => {
     for (let n = 0; n < ms / 100; n += 1) {
       it.now += 100;
@@ -392,6 +392,53 @@ test("what the person did is not undone by the answer to an older order", () => 
   equal(it.player.told, []);
 });
 
+test("an order of somebody else does not undo where the person's hand is on its way to, for as long as seeks take", () => {
+  for (const order of [(it) => it.plays(90), (it) => it.rests(90)]) {
+    const it = scene().inPlay(30);
+    it.player.seeking = true;
+    it.pass(1000);
+    it.follower.apply(order(it));
+    it.pass(1000);
+    equal(it.player.told.filter((told) => told.startsWith("seek")), []);
+    it.player.aim = 500;
+    it.player.does("seeked");
+    equal(it.acts, ["seek"]);
+  }
+  const it = scene().inPlay(30);
+  it.player.seeking = true;
+  it.pass(6000);
+  it.follower.apply(it.plays(90));
+  equal(it.player.told.filter((told) => told.startsWith("seek")).length, 1, "one that never comes is sent where the room is");
+});
+
+test("a paused player that does not come to where the person sent it starves, and says so", () => {
+  const it = scene();
+  it.follower.apply(it.rests(30));
+  it.player.does("ready");
+  it.player.does("seeked");
+  it.player.seeking = true;
+  it.pass(5000);
+  equal(it.heard, []);
+  it.pass(1000);
+  equal(it.heard, ["starving"]);
+});
+
+test("what a frame reports just after its person came back was before that", () => {
+  const it = scene().inPlay(30);
+  it.follower.detach();
+  it.follower.rejoin();
+  it.pass(200);
+  it.player.aim = 500;
+  it.player.does("seeked");
+  equal(it.acts, []);
+  it.pass(1000);
+  equal(it.player.told.at(-1).startsWith("seek 3"), true, `back to the room: ${it.player.told}`);
+  it.player.does("seeked");
+  it.player.aim = 700;
+  it.player.does("seeked");
+  equal(it.acts, ["seek"], "later it is a wish");
+});
+
 test("a leader that cannot be bent is not sought: the room goes by it", () => {
   const player = new Fake();
   Object.defineProperty(player, "rate", { value: "none" });
@@ -474,6 +521,23 @@ test("a file that ends before its time is left at its end until somebody moves t
   equal([it.player.told, it.acts, it.follower.ranOut], [[], [], true]);
   it.follower.apply(it.plays(0));
   equal(it.player.told.at(-1).startsWith("seek 0."), true, `${it.player.told}`);
+});
+
+test("a file that ends before the time it said says so", () => {
+  const it = scene().inPlay(30);
+  // What is missing is known to the browser only when it is needed.
+  it.player.duration = it.player.currentTime;
+  it.player.does("ended");
+  equal(it.heard, ["short"]);
+  const jumping = scene().inPlay(30);
+  jumping.player.currentTime = 3600;
+  jumping.player.does("ended");
+  equal(jumping.heard, ["short"], "or its player jumps to where it should end");
+  const whole = scene().inPlay(30);
+  whole.player.aim = 3599.2;
+  whole.player.does("seeked");
+  whole.player.does("ended");
+  equal(whole.heard, []);
 });
 
 test("whoever comes back to the room comes back to its speed", () => {
