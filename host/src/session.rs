@@ -23,6 +23,7 @@ use tracing::debug;
 use tungstenite::{Message, Utf8Bytes};
 
 pub use self::abilities::Abilities;
+pub(crate) use self::pulse::BACKLOG;
 use self::{
     abilities::unsupported,
     members::Members,
@@ -87,6 +88,11 @@ impl Sessions {
             pulse,
             members: Members::default(),
         })
+    }
+
+    /// Whether this node was held up until just now: what is read may have been said before that, and given up since.
+    pub(crate) fn may_read_old(&self) -> bool {
+        self.pulse.has_just_gone_on()
     }
 
     /// Runs a socket to its end. `first` was read before it was one; `judge` hears whether a key is the room's, and says

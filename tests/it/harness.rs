@@ -188,6 +188,19 @@ impl App {
     /// Sends the host a signal: `-HUP`.
     pub(crate) fn signal(&self, signal: &str) {
         assert!(Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap().success());
+        // On a busy machine a process runs on for a moment.
+        while signal == "-STOP" && !self.has_stopped() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether none of its threads runs, as the kernel sees it.
+    fn has_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(|stat| {
+            let (_, rest) = stat.rsplit_once(") ").unwrap();
+            rest.starts_with('T')
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {

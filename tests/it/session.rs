@@ -1,6 +1,6 @@
 //! The socket: who may do what, what is said to whom, and when it ends.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{
     Message,
@@ -418,11 +418,19 @@ async fn a_stopping_host_closes_its_sockets_with_1012_and_loses_nothing() {
 async fn what_was_ordered_while_the_node_was_stopped_is_not_carried_out_when_it_goes_on() {
     let app = App::with(MP4).await;
     let (_, mut ann, mut ben) = app.room_of_two().await;
+    let other = app.room().await;
     app.signal("-STOP");
     ann.seek(9_000).await;
     ann.send(json!({ "type": "PAUSE", "position_ms": 9_000 })).await;
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    app.signal("-CONT");
+    // So over REST: whoever asked has given it up by the time it is read.
+    let path = format!("/api/v1/rooms/{}", other.code);
+    let (refused, ()) = tokio::join!(app.request(Method::DELETE, &path, Some(&other.key), None), async {
+        tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+        app.signal("-CONT");
+    });
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+    assert_eq!(refused.problem(), "unavailable");
+    assert_eq!(app.view(&other).await["code"], other.code);
     for _ in 0..2 {
         assert!(ann.hears_error("live_unavailable").await.contains("will not be later"));
     }

@@ -73,6 +73,18 @@ pub(super) async fn guesses_are_counted(
     Ok(response)
 }
 
+/// A node that was held up finds in its sockets what nobody waits for any more: no change of that is carried out.
+pub(super) async fn nothing_old_is_done(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Error> {
+    if !request.method().is_safe() && state.sessions.may_read_old() {
+        return Err(Error::held_up());
+    }
+    Ok(next.run(request).await)
+}
+
 /// The last address in X-Forwarded-For that no trusted proxy added: anything before it may be made up.
 fn forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     let mut address = peer;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use streamit_plugin_api::Rejection;
 use tracing::{error, warn};
 
-use crate::{live::LiveError, lobby::LobbyError, providers::ProviderError, rooms::RoomError};
+use crate::{live::LiveError, lobby::LobbyError, providers::ProviderError, rooms::RoomError, session::BACKLOG};
 
 /// Every `code` there is. Clients may rely on them; the sentences beside them may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -119,6 +119,12 @@ impl Error {
     pub(super) fn rate_limited(what: &str, wait: Duration) -> Self {
         let detail = format!("too many {what} from this address; try again in {} s", wait.as_secs() + 1);
         Error { retry_after: Some(wait), ..Error::new(ErrorCode::RateLimited, detail) }
+    }
+
+    pub(super) fn held_up() -> Self {
+        let detail =
+            "this node stood still until just now, so this may be an old request; it was not carried out: ask again";
+        Error { retry_after: Some(BACKLOG), ..Error::new(ErrorCode::Unavailable, detail) }
     }
 
     /// One or more fields of the request are wrong.

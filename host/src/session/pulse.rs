@@ -14,16 +14,21 @@ const BEAT: Duration = Duration::from_millis(250);
 /// A client that hears nothing for two seconds, and looks four times a second, has taken the line for dead by then.
 const HELD_UP: Duration = Duration::from_secs(3);
 
+/// What waited in sockets meanwhile is read in no time.
+pub(crate) const BACKLOG: Duration = Duration::from_secs(1);
+
 pub(super) struct Pulse(Mutex<Beats>);
 
+#[derive(Clone, Copy)]
 struct Beats {
     last: Instant,
     times_held_up: u64,
+    went_on: Option<Instant>,
 }
 
 impl Pulse {
     pub(super) fn start(stop: CancellationToken, tracker: &TaskTracker) -> Arc<Pulse> {
-        let pulse = Arc::new(Pulse(Mutex::new(Beats { last: Instant::now(), times_held_up: 0 })));
+        let pulse = Arc::new(Pulse(Mutex::new(Beats::from(Instant::now()))));
         let beating = pulse.clone();
         tracker.spawn(stop.run_until_cancelled_owned(async move {
             let mut beats = interval(BEAT);
@@ -38,16 +43,35 @@ impl Pulse {
 
     /// How often this node was held up so far. Whoever asks may be the first to run again, so that counts as a beat.
     pub(super) fn times_held_up(&self) -> u64 {
-        self.beat(Instant::now())
+        self.beat(Instant::now()).times_held_up
     }
 
-    fn beat(&self, now: Instant) -> u64 {
+    /// Whether it was until just now: what is read may have been said before.
+    pub(super) fn has_just_gone_on(&self) -> bool {
+        let now = Instant::now();
+        self.beat(now).has_just_gone_on(now)
+    }
+
+    fn beat(&self, now: Instant) -> Beats {
         let mut beats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(beats.last) > HELD_UP {
             beats.times_held_up += 1;
+            beats.went_on = Some(now);
         }
         beats.last = beats.last.max(now);
-        beats.times_held_up
+        *beats
+    }
+}
+
+impl From<Instant> for Beats {
+    fn from(start: Instant) -> Beats {
+        Beats { last: start, times_held_up: 0, went_on: None }
+    }
+}
+
+impl Beats {
+    fn has_just_gone_on(&self, now: Instant) -> bool {
+        self.went_on.is_some_and(|went_on| now.saturating_duration_since(went_on) < BACKLOG)
     }
 }
 
@@ -58,8 +82,13 @@ mod tests {
     #[test]
     fn whoever_runs_first_sees_that_nothing_ran() {
         let start = Instant::now();
-        let pulse = Pulse(Mutex::new(Beats { last: start, times_held_up: 0 }));
-        let at = |ms| pulse.beat(start + Duration::from_millis(ms));
-        assert_eq!([at(250), at(3250), at(6251), at(6252), at(6250), at(30_000)], [0, 0, 1, 1, 1, 2]);
+        let pulse = Pulse(Mutex::new(Beats::from(start)));
+        let at = |ms| {
+            let now = start + Duration::from_millis(ms);
+            let beats = pulse.beat(now);
+            (beats.times_held_up, beats.has_just_gone_on(now))
+        };
+        let expected = [(0, false), (0, false), (1, true), (1, true), (1, true), (1, false), (2, true)];
+        assert_eq!([250, 3250, 6251, 7250, 6250, 7251, 30_000].map(at), expected);
     }
 }
