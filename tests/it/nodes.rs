@@ -182,6 +182,7 @@ async fn orders_from_two_tabs_at_once_end_in_one_order_for_all() {
         "position_ms": truth["playback"]["position_ms"],
         "at_ms": truth["playback"]["at_ms"],
         "hold": truth["playback"]["hold"],
+        "is_initial": false,
     } });
     let position = position_now(&truth, version(&truth));
     assert!((1_000_000..2_100_000).contains(&position), "nobody else's order counted: {truth}");

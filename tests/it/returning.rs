@@ -24,7 +24,7 @@ async fn is_once_in_the_room(scene: &Scene, windows: &[&Window], others: usize) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tab_that_nobody_saw_is_where_the_room_is() {
-    let scene = Scene::new().await;
+    let scene = Scene::whole(&[]).await;
     let (ann, ben) = (scene.host().await, scene.viewer().await);
     for is_playing in [false, true] {
         if is_playing {
@@ -254,7 +254,7 @@ async fn a_host_who_pauses_and_leaves_finds_the_room_as_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn create_room_works_again_after_back() {
     // As above: a driven browser has to be told to keep pages.
-    let browser = Browser::with_flags(&["--enable-features=BackForwardCache"]);
+    let browser = Browser::whole(&["--enable-features=BackForwardCache"]);
     let app = App::start().await;
     let window = browser.window().await;
     window.goto(&app.url).await;

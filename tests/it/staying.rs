@@ -320,7 +320,7 @@ async fn a_tab_that_was_frozen_is_where_the_room_is_and_nobody_was_moved() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_by_a_link_has_left_and_comes_back_with_hello_alone() {
     // A driven browser has that cache only if it is told to; a page that could not be kept would be loaded anew.
-    let scene = Scene::with(&["--enable-features=BackForwardCache"]).await;
+    let scene = Scene::whole(&["--enable-features=BackForwardCache"]).await;
     let ann = scene.host().await;
     let ben = scene.viewer().await;
     ann.click("#play").await;

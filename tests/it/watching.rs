@@ -9,7 +9,7 @@ use crate::harness::{
 #[tokio::test(flavor = "multi_thread")]
 async fn two_windows_watch_the_same_picture() {
     let app = App::start().await;
-    let browser = Browser::start();
+    let browser = Browser::whole(&[]);
     let ann = browser.window().await;
     let link = create_on_home_page(&ann, &app.url).await;
     ann.join().await;
@@ -64,7 +64,7 @@ async fn two_windows_watch_the_same_picture() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_home_page_says_what_is_wrong_beside_the_field() {
     let app = App::start().await;
-    let browser = Browser::start();
+    let browser = Browser::whole(&[]);
     let window = browser.window().await;
     window.goto(&app.url).await;
     window.until("document.querySelector('select[name=provider]').options.length === 4").await;
@@ -97,7 +97,7 @@ async fn a_public_room_is_found_on_the_home_page_in_the_dark() {
     }));
     let room = room.await;
     let _host = app.host(&room).await;
-    let browser = Browser::with_flags(&["--blink-settings=preferredColorScheme=0"]);
+    let browser = Browser::whole(&["--blink-settings=preferredColorScheme=0"]);
     let window = browser.window().await;
     window.goto(&app.url).await;
     window.until("document.querySelector('#rooms a')?.innerText.includes('Friday film')").await;
@@ -122,7 +122,7 @@ async fn a_public_room_is_found_on_the_home_page_in_the_dark() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_and_comes_back_costs_nobody_their_place() {
     let mut app = App::start().await;
-    let browser = Browser::start();
+    let browser = Browser::whole(&[]);
     let ann = browser.window().await;
     let link = create_on_home_page(&ann, &app.url).await;
     ann.join().await;

@@ -219,21 +219,34 @@ fn install_needed() -> anyhow::Result<()> {
     if !is_in_a_version && !is_installed("initdb") {
         missing.push("postgresql");
     }
-    if missing.is_empty() {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"));
+    let may_install = is_root && is_installed("apt-get");
+    let names = missing.join(" ");
+    ensure!(
+        missing.is_empty() || may_install,
+        "the tests need programs that are missing: install {names} (Debian: `apt-get install {names}`)"
+    );
+    let has_engine = ["/usr/lib/chromium/chromium-headless-shell", "chrome-headless-shell"].into_iter().any(is_installed);
+    if may_install && (!missing.is_empty() || !has_engine) {
+        succeed(Command::new("apt-get").args(["update", "-qq"]))?;
+    }
+    install(&missing)?;
+    if may_install && !has_engine && install(&["chromium-headless-shell"]).is_err() {
+        println!("It cannot be had here: the tests take longer, with the whole browser.");
+    }
+    Ok(())
+}
+
+fn install(packages: &[&str]) -> anyhow::Result<()> {
+    if packages.is_empty() {
         return Ok(());
     }
-    let names = missing.join(" ");
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"));
-    if !is_installed("apt-get") || !is_root {
-        bail!("the tests need programs that are missing: install {names} (Debian: `apt-get install {names}`)");
-    }
-    println!("Installing {names} …");
-    succeed(Command::new("apt-get").args(["update", "-qq"]))?;
+    println!("Installing {} …", packages.join(" "));
     // A package that starts its server would hold the usual port.
     succeed(
         Command::new("apt-get")
             .args(["install", "-y", "-qq", "--no-install-recommends"])
-            .args(&missing)
+            .args(packages)
             .env("DEBIAN_FRONTEND", "noninteractive")
             .env("RUNLEVEL", "1"),
     )

@@ -55,17 +55,22 @@ impl Scene {
     }
 
     pub(crate) async fn with(flags: &[&str]) -> Scene {
-        Scene::of(App::start().await, flags).await
+        Scene::of(App::start().await, Browser::with_flags(flags)).await
+    }
+
+    /// The same, in a whole browser.
+    pub(crate) async fn whole(flags: &[&str]) -> Scene {
+        Scene::of(App::start().await, Browser::whole(flags)).await
     }
 
     /// The same, whose server has these additions to its configuration.
     pub(crate) async fn with_config(config: &str) -> Scene {
-        Scene::of(App::with(&format!("{config}\n{BUNDLED}")).await, &[]).await
+        Scene::of(App::with(&format!("{config}\n{BUNDLED}")).await, Browser::start()).await
     }
 
-    async fn of(app: App, flags: &[&str]) -> Scene {
+    async fn of(app: App, browser: Browser) -> Scene {
         let room = app.room().await;
-        Scene { app, browser: Browser::with_flags(flags), room }
+        Scene { app, browser, room }
     }
 
     /// The same, whose files alone come over a line of their own: this one.
