@@ -69,6 +69,7 @@ static CLIENT: LazyLock<HashMap<&'static str, Asset>> = assets! { "../../web/cli
     "connection.js": SCRIPT,
     "controller.js": SCRIPT,
     "follower.js": SCRIPT,
+    "hunger.js": SCRIPT,
     "line.js": SCRIPT,
     "orders.js": SCRIPT,
     "timeline.js": SCRIPT,

@@ -1,6 +1,7 @@
 // Holds one player to the room's timeline, and tells what the player does by itself from what the person did with it.
 import { positionAt, isOver, isSamePlayback, END_S } from "./timeline.js";
 import { Controller, MAX_SEEK_S, noCosts } from "./controller.js";
+import { Hunger } from "./hunger.js";
 import { Orders } from "./orders.js";
 
 /** While paused everyone sees the same frame: at 25 frames a second one lasts this long. */
@@ -20,17 +21,6 @@ const AGREES_S = 0.25;
 
 /** What the person did is shown until the room agrees, or for as long as a living line may take to answer. */
 const CLAIM_MS = 2000;
-
-/** A player that has nothing to show for so long is starving; shorter is a hiccup, which bending makes good for in nine seconds. */
-export const STARVING_MS = 700;
-
-/**
- * One that starves again within this time has to have had enough for longer, twice as long each time, before a room that
- * waits for it goes on: it stands once for long rather than again and again.
- */
-const STARVES_AGAIN_MS = 60_000;
-const PATIENCE_MS = 5000;
-const MAX_PATIENCE_MS = 60_000;
 
 /**
  * A player that was asked for something and has neither shown nor said anything for so long says nothing. The slowest
@@ -131,13 +121,7 @@ export class Follower extends EventTarget {
   #agreesSince = Infinity;
   /** What the player's speed was set to. */
   #rate = 1;
-  /** @type {number | null} since when the player has had nothing to show */
-  #hungrySince = null;
-  #isStarving = false;
-  /** @type {number | null} since when a player that the room waits for could go on */
-  #fedSince = null;
-  #starvedAt = -Infinity;
-  #patienceMs = 0;
+  #hunger = new Hunger();
   /** Whether the player has not played since it was put up, or sent where it is. */
   #wasSought = true;
   /** Whether a paused picture was brought into place since the last order. */
@@ -204,16 +188,16 @@ export class Follower extends EventTarget {
   get isReady() { return this.#isReady; }
   get isDetached() { return this.#isDetached; }
   get isBlocked() { return this.#isBlocked; }
-  get isStarving() { return this.#isStarving; }
+  get isStarving() { return this.#hunger.isStarving; }
   /** Whether the player has reported an error, or says nothing at all: until it shows something again. */
   get hasFailed() { return this.#isBroken || this.#isSilent; }
   /** Whether the player could play now: whoever starts a room without one runs a clock over a dead picture. */
-  get canPlay() { return this.#isReady && !this.hasFailed && !this.#isStarving; }
+  get canPlay() { return this.#isReady && !this.hasFailed && !this.isStarving; }
   /** Whether the player has not been where the room is since it was put up: for whoever only joins nobody waits. */
   get isArriving() { return this.#isArriving; }
   /** Whether a room that waits for this player need not any longer. */
   get canGoOn() {
-    return this.#isReady && !this.#isStarving && !this.#isHungry() && this.#isInPlace(this.#localNow());
+    return this.#isReady && !this.isStarving && !this.#isHungry() && this.#isInPlace(this.#localNow());
   }
   get isStruggling() { return this.#controller.isStruggling; }
   /** Whether the player itself came to the end of what it has. */
@@ -730,40 +714,18 @@ export class Follower extends EventTarget {
   #watchHunger(now) {
     this.#leftAt = this.#isOnItsWay() ? Math.min(this.#leftAt, now) : Infinity;
     // Where a paused player was sent it has to come, too.
-    const wants = this.#playback?.is_playing || this.isHolding || this.#player.seeking === true;
-    if (wants && this.#isHungry()) {
-      this.#fedSince = null;
+    const isWanted = this.#playback?.is_playing || this.isHolding || this.#player.seeking === true;
+    const news = this.#hunger.look(now, {
+      isHungry: isWanted && this.#isHungry(),
       // On its way it has nothing to show, and is not starving: not as long as a seek may take, unless it failed.
-      const isExpected = !this.hasFailed && this.#isOnItsWay() && now - this.#leftAt < MAX_SEEK_S * 1000;
-      if (!this.#isStarving && isExpected) this.#hungrySince = null;
-      else this.#hungrySince ??= now;
-      if (this.#hungrySince === null) return;
-      if (!this.#isStarving && now - this.#hungrySince >= STARVING_MS) this.#starve(now);
-      return;
-    }
-    this.#hungrySince = null;
-    if (!this.#isStarving) return;
-    // The room goes on when this player is where it waits, with enough to stay there: never a saw-tooth.
-    if (this.isHolding) {
-      if (!this.#isInPlace(now)) return;
-      this.#fedSince ??= now;
-      if (now - this.#fedSince < this.#patienceMs) return;
-    }
-    this.#fedSince = null;
-    this.#starvedAt = now;
-    this.#isStarving = false;
-    this.#emit("fed");
-    this.#emit("change");
-  }
-
-  /** @param {number} now */
-  #starve(now) {
-    const isAgain = now - this.#starvedAt < STARVES_AGAIN_MS;
-    this.#patienceMs = isAgain ? Math.min(Math.max(PATIENCE_MS, this.#patienceMs * 2), MAX_PATIENCE_MS) : 0;
+      isExpected: !this.hasFailed && this.#isOnItsWay() && now - this.#leftAt < MAX_SEEK_S * 1000,
+      isEnough: this.#isInPlace(now),
+      isWaitedFor: this.isHolding,
+    });
+    if (!news) return;
     // Being sent ahead costs what it has in hand: it would only run dry again. One that failed has not run dry.
-    if (isAgain && !this.hasFailed) this.#controller.starvedAgain(now);
-    this.#isStarving = true;
-    this.#emit("starving");
+    if (news === "starving" && this.#hunger.isAgain && !this.hasFailed) this.#controller.starvedAgain(now);
+    this.#emit(news);
     this.#emit("change");
   }
 
