@@ -7,6 +7,7 @@ mod header;
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read},
+    num::NonZero,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -169,13 +170,22 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
     install_needed()?;
     println!("Building the workspace and its tests (the first time takes some minutes) …");
     succeed(&mut cargo(["build", "--workspace"]))?;
-    let mut tests = cargo(["test", "--workspace"]).args(arguments).stdout(Stdio::piped()).spawn()?;
+    let mut tests = cargo(["test", "--workspace"]);
+    if env::var_os(THREADS).is_none() {
+        // Scenes wait for most of their time.
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        tests.env(THREADS, (2 * cores).to_string());
+    }
+    let mut tests = tests.args(arguments).stdout(Stdio::piped()).spawn()?;
     let panics = pass_on(tests.stdout.take().context("the tests print nothing")?)?;
     if tests.wait()?.success() {
         return Ok(());
     }
     bail!("tests failed\n\n{panics}");
 }
+
+/// How many tests cargo's harness runs at a time.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 /// Passes on what the tests print, and answers what their panics said: whoever sees only the end of a long log sees why.
 fn pass_on(output: impl Read) -> anyhow::Result<String> {
@@ -226,7 +236,8 @@ fn install_needed() -> anyhow::Result<()> {
         missing.is_empty() || may_install,
         "the tests need programs that are missing: install {names} (Debian: `apt-get install {names}`)"
     );
-    let has_engine = ["/usr/lib/chromium/chromium-headless-shell", "chrome-headless-shell"].into_iter().any(is_installed);
+    let has_engine =
+        ["/usr/lib/chromium/chromium-headless-shell", "chrome-headless-shell"].into_iter().any(is_installed);
     if may_install && (!missing.is_empty() || !has_engine) {
         succeed(Command::new("apt-get").args(["update", "-qq"]))?;
     }
