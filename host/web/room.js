@@ -26,7 +26,7 @@ const GO_ON_AGAIN_MS = 3000;
 /** Why Play is no order: the room's clock does not run over a picture that its host cannot see. */
 const REFUSALS = {
   loading: "Your player is not ready yet, so nothing was started. Press Play again when it is.",
-  starving: "Your player is buffering; the room goes on by itself as soon as there is something to show.",
+  starving: "Your player is buffering, so nothing was started. Press Play again when it has something to show.",
   failed: "Nothing was started: your player cannot play this. It is loaded anew; press Play again when it is there, or put on something else.",
 };
 
@@ -293,7 +293,8 @@ stage.addEventListener("act", ({ detail: { kind, seconds } }) => {
   const { follower } = stage;
   if (role !== "host") {
     // Two clicks on the picture are a pause and a way back; a hand on the player's bar pauses, seeks and plays.
-    const isWayBack = kind === "play" && follower.isDetached && !hasStrayed && !stage.player.seeking;
+    const isAsItWas = !hasStrayed && !stage.player.seeking;
+    const isWayBack = kind === "play" && follower.isDetached && (isAsItWas || follower.ranOut);
     if (isWayBack && state.playback.is_playing) {
       follower.rejoin();
     } else {
@@ -505,13 +506,14 @@ function show() {
   if (!state || !connection) return;
   const { follower } = stage;
   transport.show({
-    isPlaying: state.playback.is_playing,
+    // One that waits goes on by itself, unless somebody stops it.
+    isPlaying: state.playback.is_playing || state.playback.hold !== null,
     seconds: here(),
     duration: follower?.duration ?? NaN,
     can: stage.can,
     isLive: stage.isLive,
     liveEdge: stage.liveEdge,
-    hasEnded: follower?.ranOut ?? false,
+    hasEnded: (follower?.ranOut && !follower.isDetached) ?? false,
     canPlay: follower?.canPlay ?? false,
   });
   $("away").hidden = !follower?.isDetached;

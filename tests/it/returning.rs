@@ -75,6 +75,15 @@ async fn a_line_that_forgot_everyone_is_found_out_without_a_word_from_the_browse
     assert_eq!(sent(&ann).await, json!(["HELLO", "PLAY", "HELLO"]));
     assert_eq!(sent(&ben).await, json!(["HELLO", "HELLO"]));
 
+    // Nothing at all comes through for a while, not the next tries either: what waits for those does not wait for ever.
+    let known = bens.connections();
+    bens.swallow(true);
+    until(async || bens.connections() >= known + 3).await;
+    bens.swallow(false);
+    ben.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+    is_once_in_the_room(&scene, &[&ann, &ben], 0).await;
+    assert_eq!(sent(&ben).await, json!(["HELLO", "HELLO", "HELLO"]));
+
     // An order that was lost with its line is not said later; the person is told.
     anns.forget();
     ann.click("#play").await;

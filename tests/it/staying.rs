@@ -165,6 +165,25 @@ async fn a_node_that_starts_again_is_told_where_the_room_was_by_the_hosts_next_p
     close([ann, ben]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_who_comes_back_to_a_new_node_without_a_memory_begins_anew_for_everyone() {
+    let mut scene = Scene::new().await;
+    let (ann, ben) = (scene.host().await, scene.viewer().await);
+    ann.click("#play").await;
+    ann.click("#forward").await;
+    ben.until(&format!("!{VIDEO}.paused && {VIDEO}.currentTime > 10.3")).await;
+    ann.close().await;
+    scene.app.restart_in_place().await;
+    ben.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+    ben.until(&format!("!{VIDEO}.paused && {VIDEO}.currentTime > 10.3")).await;
+    // On another device, that never was here.
+    let ann = scene.host().await;
+    for window in [&ann, &ben] {
+        window.until(&format!("{VIDEO}.paused && {VIDEO}.currentTime < 0.1")).await;
+    }
+    close([ann, ben]).await;
+}
+
 /// Whatever the player does from here on that people see.
 const MOVES: &str = "window.moves = []; for (const type of ['seeking', 'pause', 'play'])
     document.querySelector('#stage video').addEventListener(type, () => window.moves.push(type))";
@@ -755,20 +774,32 @@ async fn play_is_no_order_of_a_host_whose_player_has_failed_and_works_when_it_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn play_is_no_order_of_a_host_for_whom_the_room_waits() {
+async fn who_pauses_while_the_room_waits_for_them_is_obeyed() {
     let (scene, line) = Scene::with_media_line().await;
     line.throttle(Some(12_000));
     let ann = scene.host().await;
     let mut ben = scene.app.viewer(&scene.room).await;
     press_play(&ann).await;
     plays(&ann).await;
-    line.silence(true);
-    ben.sees(|state| state["playback"]["hold"] == "buffering").await;
-    play_is_refused(&scene, &ann, "the room goes on by itself").await;
-    line.throttle(None);
-    line.silence(false);
-    ben.sees(|state| state["playback"]["is_playing"] == true).await;
-    plays(&ann).await;
+    // With the page's button, and with the player's own.
+    for is_buttons in [true, false] {
+        line.silence(true);
+        ben.sees(|state| state["playback"]["hold"] == "buffering").await;
+        ann.until("document.querySelector('#play').textContent === 'Pause'").await;
+        if is_buttons {
+            ann.click("#play").await;
+        } else {
+            ann.until(&format!("!{VIDEO}.paused")).await;
+            ann.run(&format!("{VIDEO}.pause()")).await;
+        }
+        ben.sees(|state| state["playback"]["hold"].is_null() && state["playback"]["is_playing"] == false).await;
+        line.silence(false);
+        ann.until(&format!("{VIDEO}.readyState >= 3")).await;
+        let (_, heard) = ben.ping().await;
+        assert!(heard.iter().all(|message| message["type"] != "STATE"), "nobody sets it going again: {heard:?}");
+        press_play(&ann).await;
+        plays(&ann).await;
+    }
     ann.close().await;
 }
 

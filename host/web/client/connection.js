@@ -12,6 +12,10 @@ const LOOK_MS = 250;
 /** A handshake may take this long: a slow line needs several round trips for it. */
 const CONNECT_MS = 10_000;
 
+/** While one is under way the line is asked beside it: whether it is dead, and when it is not any more. */
+const PROBE_EVERY_MS = 1000;
+const PROBE_MS = 2000;
+
 /** Too many messages; before WELCOME, too many wrong keys. */
 const TOO_FAST = 4429;
 const TOO_MUCH = {
@@ -45,7 +49,7 @@ const FINAL = new Map([
  * - `refused` (the ERROR): the server does not take this HELLO; say another with `open(…)`.
  * - `full` (the ERROR): the room has no place at the moment; it is tried again.
  * - `error` (an ERROR) about one's own message.
- * - `doubt`: the machine slept or its clock was set; `now()` is not to be acted on for a moment.
+ * - `doubt`: the machine slept or its clock was set, or the server's was measured anew; `now()` is not to be acted on for a moment.
  * - `unheard`: an order was sent into a dead line; nobody knows whether it arrived.
  * - `closed` ("closed_by_host" | "host_gone" | "closed" | "gone" | "wrong_key"): the end, for good.
  */
@@ -64,6 +68,10 @@ export class Connection extends EventTarget {
   /** @type {ReturnType<typeof setTimeout> | null} */
   #retrying = null;
   #connectingSince = 0;
+  #isProbing = false;
+  #probedAt = -Infinity;
+  /** Whether the line did not answer when it was last asked. */
+  #isDead = false;
   #isWelcome = false;
   #isOver = false;
   #isAway = false;
@@ -232,14 +240,15 @@ export class Connection extends EventTarget {
 
   /**
    * A store that was started anew says where the video begins, not where the room is. What was seen of it goes on, until a
-   * host is back who tells.
+   * host is back: they tell, or know no better.
    * @param {State} state
    * @returns {State}
    */
   #asRemembered(state) {
     const { seen } = this;
     const isSameSource = JSON.stringify(seen?.source) === JSON.stringify(state.room.source);
-    if (!seen || !isSameSource || !state.playback.is_initial) return state;
+    const isUnknown = state.playback.is_initial && state.presence.host === "away";
+    if (!seen || !isSameSource || !isUnknown) return state;
     return { ...state, playback: seen.playback };
   }
 
@@ -266,19 +275,38 @@ export class Connection extends EventTarget {
     this.#retrying = setTimeout(() => this.#comeBack(), this.#line.retryMs(Math.random()));
   }
 
-  /** A room that was closed meanwhile answers the upgrade with 404, which a browser does not show. */
-  async #comeBack() {
+  #comeBack() {
     this.#retrying = null;
+    if (this.#isAway || this.#isOver) return;
+    this.open();
+    this.#probe();
+  }
+
+  /**
+   * Asks for the room, beside a socket that does not come. One that was closed meanwhile answers the upgrade with 404, which a
+   * browser does not show; and where a line was dead and is not any more, what was sent into it is lost: nobody waits for that.
+   */
+  async #probe() {
+    if (this.#isProbing) return;
+    this.#isProbing = true;
+    const socket = this.#socket;
+    const url = new URL(`api/v1/rooms/${encodeURIComponent(this.#code)}`, this.#base);
     try {
-      const response = await fetch(new URL(`api/v1/rooms/${encodeURIComponent(this.#code)}`, this.#base));
+      const response = await fetch(url, { signal: AbortSignal.timeout(PROBE_MS) });
+      const isLost = this.#isDead && socket === this.#socket && socket?.readyState === WebSocket.CONNECTING;
+      this.#isDead = false;
       if (response.status === 404) {
         this.#over("gone");
-        return;
+      } else if (isLost) {
+        this.#drop();
+        this.open();
       }
-    } catch {
-      // Not reachable: the socket will find out the same.
+    } catch (error) {
+      // A server that is not there says so at once: the socket finds out the same.
+      this.#isDead = error instanceof DOMException;
     }
-    if (!this.#isAway) this.open();
+    this.#isProbing = false;
+    this.#probedAt = localMs();
   }
 
   /** @param {string} reason */
@@ -319,6 +347,7 @@ export class Connection extends EventTarget {
     if (!this.#socket) return;
     if (this.#socket.readyState === WebSocket.CONNECTING) {
       if (nowMs - this.#connectingSince > CONNECT_MS) this.#lost();
+      else if (nowMs - Math.max(this.#probedAt, this.#connectingSince) > PROBE_EVERY_MS) this.#probe();
       return;
     }
     switch (this.#line.look(nowMs)) {
@@ -412,7 +441,8 @@ export class Connection extends EventTarget {
     // An answer to an earlier question would be counted against the wrong moment.
     if (!burst || client_ms !== Math.round(this.#pingSentMs)) return;
     burst.push({ sentMs: this.#pingSentMs, serverMs: server_ms, receivedMs });
-    if (this.#isDoubtful) {
+    // The first answer says more than no measurement, or one before a step; a burst over a slow line takes seconds.
+    if (this.#isDoubtful || !this.#clock.isSure) {
       this.#isDoubtful = false;
       this.#clock.measure(burst);
       this.#emit("doubt", undefined);

@@ -117,6 +117,9 @@ export const noCosts = () => ({
  * @typedef {"free" | "steps" | "none"} RateKind
  */
 
+/** An error that has grown by so much since it is being bent away is another one. */
+const GROWN_S = 0.03;
+
 /**
  * @typedef {{ kind: "bend", rate: number } | { kind: "rest" } | { kind: "seek" }} Correction
  * `bend` begins a correction, `rest` ends it, `seek` goes to the timeline at once.
@@ -355,10 +358,12 @@ export class Controller {
     const isThere = Math.abs(error) < ARRIVED_S || Math.sign(error - ahead) !== Math.sign(bend.errorS);
     const isLost = Math.abs(error) > SEEK_S + BEGIN_S;
     const isLate = passedS * 1000 > BEND_LIMIT_MS;
-    if (!isThere && !isLost && !isLate && canBend) return null;
+    // The clock was not known yet, or the player stood for a moment: what was begun is too little.
+    const isTooLittle = Math.abs(error) > Math.abs(bend.errorS) + GROWN_S;
+    if (!isThere && !isLost && !isLate && !isTooLittle && canBend) return null;
     const should = Math.min(Math.abs(bend.errorS), Math.abs(bend.rate - 1) * passedS);
     const did = (bend.errorS - error) * Math.sign(bend.errorS);
-    if (passedS > 1) {
+    if (passedS > 1 && !isTooLittle) {
       this.#helpless = did < HELPED_SHARE * should ? this.#helpless + 1 : 0;
       if (this.#helpless >= MAX_HELPLESS) this.#costs.isRateless = true;
     }

@@ -284,6 +284,8 @@ export class Follower extends EventTarget {
   rejoin() {
     this.#isDetached = false;
     this.#rejoinedAt = this.#localNow();
+    // Whoever was at the end of it on their own is there no more.
+    this.#hasEnded = false;
     this.#isBlocked = false;
     this.#isPlaced = false;
     // Whatever they did with its speed meanwhile.
@@ -668,11 +670,13 @@ export class Follower extends EventTarget {
     if (!this.#isDetached) {
       // What the room says anyway, or is being told, is nobody's wish.
       if (kind === "play" && this.#isMeantToPlay()) return;
-      if (kind === "pause" && !this.#isMeantToPlay()) return;
+      // A room that only waits is meant to play: whoever pauses then does not want it to go on by itself.
+      if (kind === "pause" && !this.#isMeantToPlay() && !this.isHolding) return;
       if (kind === "seek" && !this.#isClaimed() && Math.abs(this.error) < AGREES_S) return;
     }
-    // At its end a player pauses by itself, and one that has nothing to show may.
-    if (kind === "pause" && (isOver(currentTime + END_S, this.duration) || stalled)) return;
+    // At its end a player pauses by itself, and a frame that has nothing to show may.
+    const mayByItself = stalled && (this.isLoose || this.hasFailed || !this.isHolding);
+    if (kind === "pause" && (isOver(currentTime + END_S, this.duration) || mayByItself)) return;
     this.dispatchEvent(new CustomEvent("act", { detail: { kind, seconds: currentTime } }));
   }
 
@@ -746,7 +750,8 @@ export class Follower extends EventTarget {
   /** Whether the player was asked for something, and neither shows a picture nor says that it buffers. */
   #owesAnswer() {
     const { paused, seeking, stalled } = this.#player;
-    if (stalled) return false;
+    // A file that starves has been said to: it may take as long as it takes.
+    if (stalled || (this.isStarving && !this.isLoose)) return false;
     if (!this.#isReady) return true;
     const isLeftAlone = this.#isDetached || this.#isBlocked || this.#isAway || this.#isOver;
     return !isLeftAlone && this.#playback?.is_playing === true && (paused || seeking === true);

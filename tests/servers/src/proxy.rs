@@ -96,6 +96,12 @@ impl Proxy {
         connections.first_known = connections.accepted;
     }
 
+    /// As [`Proxy::forget`], and so with every new connection until that ends: a network that is away and tells nobody.
+    pub fn swallow(&self, is_swallowing: bool) {
+        let mut connections = self.line.connections.lock().unwrap();
+        connections.first_known = if is_swallowing { usize::MAX } else { connections.accepted };
+    }
+
     /// Everything takes this much longer, in either direction: a round trip takes twice as much longer. Order is kept,
     /// and as much passes as before. An end arrives as late as a word; connecting takes no longer.
     pub fn delay(&self, delay: Duration) {

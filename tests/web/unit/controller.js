@@ -200,3 +200,18 @@ test("what is not a number is nothing", () => {
   const controller = new Controller(noCosts());
   for (let now = 1000; now < 3000; now += 100) equal(controller.step(now, NaN, "free"), null);
 });
+
+test("an error that turns out larger than it was taken for is bent away anew, and nobody is called helpless for it", () => {
+  const player = new Simulated(0.05);
+  player.run(2);
+  for (let n = 0; n < 3; n += 1) {
+    player.error = 0.4;
+    player.run(2);
+    equal(player.speed > 1.02, true, `${player.speed}`);
+    player.run(20);
+    equal(Math.abs(player.error) < 0.01, true, `${player.error}`);
+    player.error = 0.05;
+    player.run(1);
+  }
+  equal(player.seeks, 0);
+});

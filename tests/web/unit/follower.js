@@ -523,6 +523,37 @@ test("a file that ends before its time is left at its end until somebody moves t
   equal(it.player.told.at(-1).startsWith("seek 0."), true, `${it.player.told}`);
 });
 
+test("who pauses while the room waits for them is heard, unless a frame may have paused by itself", () => {
+  for (const [rate, acts] of [["free", ["pause"]], ["none", []]]) {
+    const player = new Fake();
+    Object.defineProperty(player, "rate", { value: rate });
+    const it = scene({ player }).inPlay(30);
+    player.stalled = true;
+    it.pass(1000);
+    it.follower.isHolding = true;
+    it.follower.apply({ ...it.rests(34), hold: "buffering" });
+    player.does("pause");
+    equal(it.acts, acts, rate);
+  }
+});
+
+test("a file that comes slowly is starving and not silent, however long it is on its way", () => {
+  const it = scene().inPlay(30);
+  it.follower.apply(it.plays(300));
+  it.pass(40_000);
+  equal(it.heard, ["starving"]);
+});
+
+test("who was at the end on their own is not when they come back", () => {
+  const it = scene().inPlay(30);
+  it.follower.detach();
+  it.player.currentTime = 3600;
+  it.player.does("ended");
+  equal(it.follower.ranOut, true);
+  it.follower.rejoin();
+  equal([it.follower.ranOut, it.player.told.at(-2)?.slice(0, 6) ?? it.player.told.at(-1)], [false, "pause"], `${it.player.told}`);
+});
+
 test("a file that ends before the time it said says so", () => {
   const it = scene().inPlay(30);
   // What is missing is known to the browser only when it is needed.
