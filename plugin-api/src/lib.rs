@@ -10,7 +10,8 @@
 //! ```
 //!
 //! What the bridge needs beside itself (a player's library, WebAssembly, styles) goes into the library too: [`assets`].
-//! What its page is told of the operator's configuration, the manifest names: [`manifest::settings`].
+//! What its page is told of the operator's configuration, the manifest names: [`manifest::settings`]. A provider of files on
+//! the operator's own server has their addresses from [`files`].
 //!
 //! `streamit plugin new acme` writes such a crate, which builds and passes `streamit plugin check` as it is; the guide in
 //! the repository's `plugins/README.md` goes on from there. `Cargo.toml` needs `crate-type = ["cdylib"]` and this crate;
@@ -84,6 +85,7 @@ pub mod abi;
 pub mod assets;
 #[doc(hidden)]
 pub mod export;
+pub mod files;
 pub mod links;
 pub mod manifest;
 mod provider;

@@ -42,6 +42,7 @@ const API: Files = &[
     ("src/abi.rs", include_str!("../../../../plugin-api/src/abi.rs")),
     ("src/assets.rs", include_str!("../../../../plugin-api/src/assets.rs")),
     ("src/export.rs", include_str!("../../../../plugin-api/src/export.rs")),
+    ("src/files.rs", include_str!("../../../../plugin-api/src/files.rs")),
     ("src/lib.rs", include_str!("../../../../plugin-api/src/lib.rs")),
     ("src/links.rs", include_str!("../../../../plugin-api/src/links.rs")),
     ("src/links/address.rs", include_str!("../../../../plugin-api/src/links/address.rs")),
