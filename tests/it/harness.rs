@@ -6,6 +6,7 @@ mod member;
 pub(crate) mod npm;
 pub(crate) mod players;
 pub(crate) mod scene;
+pub(crate) mod streams;
 
 use std::{
     fs,

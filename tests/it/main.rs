@@ -7,6 +7,7 @@ mod harness;
 // What people do, and what they are promised.
 mod abilities; // what a provider's player cannot do is neither offered nor ordered
 mod accessible; // what axe-core finds on the pages: nothing
+mod adaptive; // HLS and DASH: two people, their tracks, a broadcast, what is encrypted, what fails and comes back
 mod bridges;
 mod client; // the library that pages are made of
 mod conformance; // every bridge against a stand-in of its player

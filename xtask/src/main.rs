@@ -1,8 +1,9 @@
-//! The commands of this repository: `cargo xtask run`, `dist`, `test`, `lint`, `bench`, `autobahn`, `header`. Each does its own set-up.
+//! The commands of this repository: `cargo xtask run`, `dist`, `vendor`, `test`, `lint`, `bench`, `autobahn`, `header`. Each does its own set-up.
 #![expect(clippy::print_stdout, reason = "a command line talks to its terminal")]
 
 mod autobahn;
 mod header;
+mod vendor;
 
 use std::{
     env, fs,
@@ -22,6 +23,8 @@ enum Task {
     Run,
     /// Build the release into target/dist, as `run` starts it
     Dist,
+    /// Fetch the players that plugins bring and the repository does not have
+    Vendor,
     /// Install what the tests need where that is possible, and run every test
     Test {
         /// Passed on to `cargo test`
@@ -65,6 +68,7 @@ fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Run => run(),
         Task::Dist => dist().map(|folder| println!("{}", folder.display())),
+        Task::Vendor => vendor::run(),
         Task::Test { arguments } => test(&arguments),
         Task::Lint => lint(),
         Task::Bench { only, quick, now } => bench(only, quick, now),
@@ -90,11 +94,13 @@ fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds host and plugins, and lays them out as a release: `streamit`, `plugins/`, `config/`, `media/`.
+/// Builds host and plugins, and lays them out as a release: `streamit`, `plugins/`, `config/`, `media/`. A plugin whose
+/// player cannot be had here is left out.
 fn dist() -> anyhow::Result<PathBuf> {
+    let without_player = vendor::fetch_missing()?;
     println!("Building the host and its plugins (the first time takes some minutes) …");
     let mut packages = vec!["streamit-host".to_owned()];
-    packages.extend(names_in("plugins")?);
+    packages.extend(names_in("plugins")?.into_iter().filter(|name| !without_player.contains(name)));
     let artifacts = build(&packages)?;
 
     let dist = root().join("target/dist");
@@ -168,6 +174,7 @@ fn is_of(message: &serde_json::Value, package: &str) -> bool {
 
 fn test(arguments: &[String]) -> anyhow::Result<()> {
     install_needed()?;
+    vendor::fetch_missing()?;
     println!("Building the workspace and its tests (the first time takes some minutes) …");
     succeed(&mut cargo(["build", "--workspace"]))?;
     let mut tests = cargo(["test", "--workspace"]);
@@ -204,12 +211,13 @@ fn pass_on(output: impl Read) -> anyhow::Result<String> {
 }
 
 /// The programs that the tests start or drive, and the Debian packages they are in.
-const NEEDED: [(&[&str], &str); 8] = [
+const NEEDED: [(&[&str], &str); 9] = [
     (&["chromium", "chromium-browser", "google-chrome"], "chromium"),
     (&["chromedriver"], "chromium-driver"),
     (&["redis-server"], "redis-server"),
     (&["nginx"], "nginx-light"),
     (&["pgbouncer"], "pgbouncer"),
+    (&["ffmpeg"], "ffmpeg"),
     // For plugins in C, and to look after processes.
     (&["cc"], "gcc"),
     (&["make"], "make"),

@@ -233,7 +233,7 @@ fn prepared(file: &Path, manifest: &Manifest, config: Option<toml::Table>) -> Re
         // Whether http is allowed is each operator's own affair.
         let destinations = output::destinations(manifest, &config, true)?;
         output::redirects(manifest, &config, true)?;
-        Published::new(manifest, &config)?;
+        Published::new(manifest, &config, true)?;
         Ok(Prepare { library: library.clone(), manifest: manifest.clone(), config, destinations })
     };
     let (good, bad): (Vec<_>, Vec<_>) = configs.into_iter().map(prepare).partition(Result::is_ok);

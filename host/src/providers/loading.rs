@@ -209,7 +209,7 @@ impl Loader {
         let destinations =
             output::destinations(&description.manifest, &settings.config, allow_http).map_err(refused)?;
         let redirects = output::redirects(&description.manifest, &settings.config, allow_http).map_err(refused)?;
-        let published = Published::new(&description.manifest, &settings.config).map_err(refused)?;
+        let published = Published::new(&description.manifest, &settings.config, allow_http).map_err(refused)?;
         Links::new(&description.manifest.links, &settings.config).map_err(refused)?;
         let library = copies::private_copy(bytes, sha256, state_dir).map_err(refused)?;
         let marker = Marker::of(&library);

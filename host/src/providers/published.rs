@@ -18,14 +18,15 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    pub(super) fn new(manifest: &Manifest, config: &toml::Table) -> Result<Published, String> {
+    /// With `allow_http` a place that the operator names may be http on another machine.
+    pub(super) fn new(manifest: &Manifest, config: &toml::Table, allow_http: bool) -> Result<Published, String> {
         let settings = settings::fill(&manifest.player.settings, config)?;
         let mut connect_origins: Vec<String> = Vec::new();
         for origin in &manifest.player.connect_origins {
             // Without the key there is none, whether it may be missing or not.
             let found = match config_place(origin) {
                 None => vec![origin.clone()],
-                Some((key, _)) => named(key, config.get(key))?,
+                Some((key, _)) => named(key, config.get(key), allow_http)?,
             };
             for origin in found {
                 if !connect_origins.contains(&origin) {
@@ -38,9 +39,10 @@ impl Published {
 }
 
 /// The origins in a value of the configuration: of an address, a list of them, or a table of them. None if there is no value.
-fn named(key: &str, value: Option<&toml::Value>) -> Result<Vec<String>, String> {
+fn named(key: &str, value: Option<&toml::Value>, allow_http: bool) -> Result<Vec<String>, String> {
     let expected =
         |text: &str| format!("config.{key}: `{text}`: expected \"https://host/path/\", or \"/path/\" on this host");
+    let may_be = |url: &Url| is_safe(url) || (allow_http && url.scheme() == "http");
     let mut origins = Vec::new();
     let mut values: Vec<_> = value.into_iter().collect();
     while let Some(value) = values.pop() {
@@ -49,12 +51,12 @@ fn named(key: &str, value: Option<&toml::Value>) -> Result<Vec<String>, String> 
             toml::Value::Table(table) => values.extend(table.values().rev()),
             // A page may ask its own host anyway.
             toml::Value::String(text) if text.starts_with('/') && !text.starts_with("//") => {}
-            toml::Value::String(text) => match Url::parse(text).ok().filter(is_safe) {
-                Some(url) if is_fetch_origin(&url.origin().ascii_serialization()) => {
-                    origins.push(url.origin().ascii_serialization());
-                }
-                _ => return Err(expected(text)),
-            },
+            toml::Value::String(text) => {
+                let origin = Url::parse(text).ok().filter(may_be).map(|url| url.origin().ascii_serialization());
+                // Whether it is http is judged by now; what else an origin is made of is the same.
+                let is_one = |origin: &String| is_fetch_origin(&origin.replacen("http://", "https://", 1));
+                origins.push(origin.filter(is_one).ok_or_else(|| expected(text))?);
+            }
             other => return Err(expected(&other.to_string())),
         }
     }
@@ -67,7 +69,7 @@ mod tests {
 
     fn origins(config: &str) -> Result<Vec<String>, String> {
         let config: toml::Table = config.parse().expect("TOML");
-        named("at", config.get("at"))
+        named("at", config.get("at"), false)
     }
 
     #[test]
@@ -96,7 +98,7 @@ mod tests {
             ("", vec!["https://acme.example"]),
             ("cdn = 'https://cdn.example/'", vec!["https://cdn.example", "https://acme.example"]),
         ] {
-            let published = Published::new(&manifest, &config.parse().expect("TOML")).expect("filled in");
+            let published = Published::new(&manifest, &config.parse().expect("TOML"), false).expect("filled in");
             assert_eq!(published.connect_origins, came, "{config}");
         }
     }
@@ -131,6 +133,17 @@ mod tests {
             "at = ['https://a.example', 5]",
         ] {
             assert!(origins(config).is_err_and(|error| error.starts_with("config.at: ")), "{config}");
+        }
+    }
+
+    #[test]
+    fn a_place_of_ones_own_network_may_be_http_where_the_operator_allows_it() {
+        let config: toml::Table = "at = ['http://nas.lan:8096/films/', 'https://a.example/']".parse().expect("TOML");
+        let allowed = named("at", config.get("at"), true).expect("allowed");
+        assert_eq!(allowed, ["http://nas.lan:8096", "https://a.example"]);
+        for odd in ["at = \"http://a.lan;script-src'/\"", "at = 'http://*/'", "at = 'ftp://a.lan/'"] {
+            let config: toml::Table = odd.parse().expect("TOML");
+            assert!(named("at", config.get("at"), true).is_err(), "{odd}");
         }
     }
 }

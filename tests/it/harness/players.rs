@@ -195,26 +195,42 @@ async fn clip(request: &Request, mut stream: impl AsyncWrite + Unpin, holds: &Ho
 
 // ---- HTTP, as much as a browser needs ------------------------------------------------------------------------------
 
-struct Request {
+pub(super) struct Request {
+    pub(super) method: String,
     host: String,
-    path: String,
+    pub(super) path: String,
     query: HashMap<String, String>,
-    range: Option<Range<usize>>,
+    pub(super) headers: HashMap<String, String>,
+    pub(super) range: Option<Range<usize>>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Request {
-    async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
+    pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
         let mut bytes = Vec::new();
-        while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
+        let head = loop {
+            if let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
+                break end + 4;
+            }
             if !matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {
                 return None;
             }
-        }
+        };
+        let mut body = bytes.split_off(head);
         let text = String::from_utf8_lossy(&bytes);
         let mut lines = text.lines();
-        let target = lines.next()?.split(' ').nth(1)?;
-        let headers: HashMap<String, &str> =
-            lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value)).collect();
+        let mut words = lines.next()?.split(' ');
+        let (method, target) = (words.next()?, words.next()?);
+        let headers: HashMap<String, String> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .collect();
+        let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        while body.len() < length {
+            if !matches!(stream.read_buf(&mut body).await, Ok(1..)) {
+                return None;
+            }
+        }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let range = headers.get("range").and_then(|range| {
@@ -222,10 +238,13 @@ impl Request {
             Some(start.parse().ok()?..end.parse::<usize>().map_or(usize::MAX, |last| last + 1))
         });
         Some(Request {
-            host: headers.get("host").copied().unwrap_or_default().to_lowercase(),
+            method: method.to_owned(),
+            host: headers.get("host").map(|host| host.to_lowercase()).unwrap_or_default(),
             path: path.to_owned(),
             query: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             range,
+            body,
+            headers,
         })
     }
 }

@@ -1,0 +1,494 @@
+// HLS and DASH in a page: the browser's own <video>, fed by Shaka Player, which is one of the library's files. What is
+// encrypted the browser unlocks itself (EME), with licences from the servers that the operator named.
+import { Player } from "/bridge/v1.js";
+
+/** After it ran dry, so much has to be there again before it counts as going on: less would only run dry again. */
+const ENOUGH_S = 2;
+/** At the edge of a live stream there may never be as much. */
+const ENOUGH_LIVE_S = 0.5;
+
+/** What failed is tried again after this, and then after twice as long. */
+const RETRY_MS = 1000;
+const MAX_RETRY_MS = 30_000;
+
+/** Asked for ahead of the picture: a seek that is bent away or a line that hesitates is not seen. */
+const BUFFER_S = 20;
+/** What stays of that when another sound or quality is chosen, so that the picture goes on meanwhile. */
+const KEPT_S = 1;
+
+/** Closer to where it is to be there is nothing to seek. */
+const HERE_S = 0.02;
+
+/**
+ * A live stream has no beginning that everybody knows, but each of its pictures has a date. A position in it is the time
+ * since some moment that is the same for all: the last of those that are so far apart. A room's positions end after
+ * seven days, so this leaves it four at least.
+ */
+const EPOCH_S = 3 * 86_400;
+
+/** @param {number} seconds a date */
+const epochOf = (seconds) => Math.floor(seconds / EPOCH_S) * EPOCH_S;
+
+// ---- What went wrong, in words -----------------------------------------------------------------------------------------
+
+/** Numbers of the library's, of those that people are told apart. */
+const CODE = {
+  badStatus: 1001, unreachable: 1002, timeout: 1003, quotaExceeded: 3017,
+  unknownKind: 4000, restricted: 4012, undecodable: 4032,
+  unknownKeySystem: 6000, noKeySystem: 6001, noLicence: 6007, badLicence: 6008, unsaidKeySystem: 6010, noServer: 6012,
+  expired: 6014, noEme: 6020,
+};
+const CATEGORY = { network: 1, text: 2, media: 3, manifest: 4, drm: 6 };
+/** What a request was for: the last two are about keys. */
+const REQUEST = { manifest: 0, segment: 1, licence: 2, key: 6 };
+
+const SERVERS = {
+  [REQUEST.manifest]: "the server of the stream",
+  [REQUEST.segment]: "the server of the stream's pieces",
+  [REQUEST.licence]: "the licence server",
+  [REQUEST.key]: "the licence server",
+};
+
+/** No second try helps in this browser. */
+const IS_FINAL = new Set([CODE.undecodable, CODE.unknownKeySystem, CODE.noKeySystem, CODE.unsaidKeySystem, CODE.noEme]);
+
+function networkWords({ code, data }, server) {
+  switch (code) {
+    case CODE.badStatus: {
+      const status = data[1];
+      const meaning = { 401: ": it wants a permission", 403: ": it refuses", 404: ": there is no such thing" }[status] ?? "";
+      return `${server} answered ${status}${meaning}`;
+    }
+    case CODE.timeout: return `${server} did not answer in time`;
+    default: return `${server} cannot be reached, or does not allow pages of this site to read from it (CORS)`;
+  }
+}
+
+/** Which request it was about stands at another place for each kind. */
+function serverOf({ code, data }) {
+  const at = { [CODE.badStatus]: 4, [CODE.unreachable]: 2, [CODE.timeout]: 1 }[code];
+  return SERVERS[data?.[at]] ?? SERVERS[REQUEST.manifest];
+}
+
+/** @returns {string} a sentence for people, without its end */
+function wordsOf(error, isEncrypted) {
+  const { code, category, data = [] } = error;
+  if (category === CATEGORY.network) return networkWords(error, serverOf(error));
+  switch (code) {
+    case CODE.unknownKind: return "what is there is neither HLS nor DASH";
+    case CODE.undecodable: return "this browser can decode none of the stream's formats";
+    case CODE.quotaExceeded: return "this device has too little memory for the stream";
+    case CODE.noKeySystem:
+    case CODE.noEme:
+      return isSecureContext
+        ? "the video is encrypted, and this browser has no key system for it"
+        : "the video is encrypted, and browsers unlock that only on pages of https";
+    case CODE.unknownKeySystem: return "the video is encrypted, for no key system that is known here";
+    case CODE.unsaidKeySystem: return "the video is encrypted, and its manifest does not say how it is unlocked";
+    case CODE.noServer: return "the video is encrypted, and this server's operator has named no licence server for this browser's key system";
+    case CODE.noLicence: return networkWords(data[0] ?? error, SERVERS[REQUEST.licence]);
+    case CODE.badLicence: return "what the licence server answered is no licence that this browser takes";
+    case CODE.expired: return "the licence has expired";
+    case CODE.restricted:
+      return isEncrypted
+        ? "the licence has no key for this video, or does not allow it here"
+        : "this browser, or this device, may play none of the stream's qualities";
+  }
+  switch (category) {
+    case CATEGORY.drm: return `the video is encrypted, and could not be unlocked (${code})`;
+    case CATEGORY.manifest: return `the manifest is damaged, or of a kind that is not known here (${code})`;
+    case CATEGORY.media:
+      return isEncrypted
+        ? "the video cannot be decrypted with the key that the licence server gave, or it is damaged"
+        : "the stream is damaged, or this browser cannot decode it";
+  }
+  return `the stream cannot be played (${code})`;
+}
+
+// ---- Tracks ------------------------------------------------------------------------------------------------------------
+
+/** What is undetermined or said to be none has no name that helps anybody. */
+const langOf = ({ language }) => (["und", "zxx", "mis", "mul"].includes(language) ? "" : language);
+
+/** The library's numbers change when a stream is loaded anew; what a track is stays. */
+const textId = ({ language, label, kind, forced }) => [language, label, kind, forced && "forced"].filter(Boolean).join(" ");
+const audioId = ({ language, label, roles = [], channelsCount, codecs }) =>
+  [language, label, ...roles, channelsCount, codecs].filter(Boolean).join(" ");
+const videoId = ({ width, height, bandwidth, codecs }) => [width, height, bandwidth, codecs].join(" ");
+
+function qualityLabel(track, all) {
+  const { height, bandwidth } = track;
+  const rate = `${Math.round(bandwidth / 1000)} kbit/s`;
+  if (!height) return rate;
+  return all.some((other) => other !== track && other.height === height) ? `${height}p, ${rate}` : `${height}p`;
+}
+
+// ---- The player --------------------------------------------------------------------------------------------------------
+
+class Stream extends Player {
+  #screen = document.createElement("div");
+  #video = document.createElement("video");
+  #style = document.createElement("link");
+  #options;
+  /** The library's player, once it is here. */
+  #shaka = null;
+  #isOver = false;
+  /** Where it is to be once it is loaded: at first, and after it failed. */
+  #waitsAt;
+  #wasSent = false;
+  /** What its positions have more than the element's own time: a live stream's. */
+  #ahead = 0;
+  /** Whether positions of other pages are of the same time: a live stream's whose pictures have dates. */
+  #isDated = false;
+  /** Whose seek is under way: an order's ("order"), nobody's ("own": the library's, or back to where it was), or a hand's. */
+  #seekOf = null;
+  #isDry = false;
+  /** What of the stream does not come, while there still is something to show. */
+  #trouble = null;
+  #retryMs = RETRY_MS;
+  #retry = null;
+  /** What the person chose, to be chosen again when the stream is loaded anew. */
+  #text = null;
+  #audio = null;
+  #quality = null;
+
+  constructor(stage, options) {
+    super();
+    this.#options = options;
+    this.#waitsAt = options.startAt || 0;
+    const video = this.#video;
+    video.controls = true;
+    // Of the page's own button: it keeps the whole screen when the next film comes.
+    video.controlsList?.add("nofullscreen");
+    video.playsInline = true;
+    this.#screen.className = "adaptive";
+    this.#style.rel = "stylesheet";
+    this.#style.href = options.assets("player.css");
+    this.#screen.append(this.#style, video);
+    stage.append(this.#screen);
+    this.#tellOwnMoves();
+    this.#listen();
+    this.#bring();
+  }
+
+  /** A hand on the controls comes by no script; what writes to the element and is not us is the library, closing a gap. */
+  #tellOwnMoves() {
+    const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "currentTime");
+    const moved = () => { this.#seekOf ??= "own"; };
+    Object.defineProperty(this.#video, "currentTime", {
+      configurable: true,
+      get,
+      set(seconds) {
+        moved();
+        set.call(this, seconds);
+      },
+    });
+  }
+
+  #listen() {
+    const video = this.#video;
+    const listen = (type, act) => video.addEventListener(type, () => { if (!this.#isOver) act(); });
+    for (const type of ["play", "ended", "ratechange", "volumechange"]) listen(type, () => this.emit(type));
+    listen("timeupdate", () => {
+      // What is loading is nowhere yet.
+      if (this.#waitsAt !== null) return;
+      if (this.#trouble !== null && this.#inHand() > 2 * ENOUGH_S) this.#fed();
+      this.emit("timeupdate");
+    });
+    listen("pause", () => {
+      // At its end, and when it fails, it pauses by itself: that is `ended`, and `error`.
+      if (!video.ended && !video.error && this.#waitsAt === null) this.emit("pause");
+    });
+    listen("seeked", () => {
+      // Of one that was overtaken on its way: the next one's is still to come.
+      if (video.seeking || this.#waitsAt !== null) return;
+      const isNobodys = this.#seekOf === "own";
+      this.#seekOf = null;
+      if (!isNobodys) this.emit("seeked");
+    });
+    listen("waiting", () => {
+      // A seek waits too; that is `seeking`.
+      if (video.seeking || this.#waitsAt !== null) return;
+      this.#isDry = true;
+      this.emit("waiting");
+      if (this.#trouble !== null) this.emit("error", this.#trouble);
+    });
+  }
+
+  async #bring() {
+    try {
+      await import(this.#options.assets("shaka-player.js"));
+    } catch {
+      if (!this.#isOver) this.#fail("the page could not load the player's own code", { isFinal: true });
+      return;
+    }
+    if (this.#isOver) return;
+    const { shaka } = globalThis;
+    shaka.polyfill.installAll();
+    if (!shaka.Player.isBrowserSupported()) {
+      this.#fail("this browser cannot play streams: it has no Media Source Extensions", { isFinal: true });
+      return;
+    }
+    const player = new shaka.Player();
+    player.setVideoContainer(this.#screen);
+    this.#configure(player);
+    player.addEventListener("error", ({ detail }) => {
+      // What it can do without, or go round, it does.
+      if (detail.severity === shaka.util.Error.Severity.CRITICAL && !detail.handled) this.#broke(detail);
+    });
+    for (const type of ["trackschanged", "adaptation", "variantchanged", "textchanged"]) {
+      player.addEventListener(type, () => { if (this.#waitsAt === null) this.emit("trackschange"); });
+    }
+    // Where a film is to begin it need not be loaded from its beginning.
+    player.addEventListener("manifestparsed", () => { if (!player.isLive()) player.updateStartTime(this.#waitsAt); });
+    this.#shaka = player;
+    await player.attach(this.#video);
+    if (!this.#isOver) await this.#load();
+  }
+
+  #configure(player) {
+    const { licence = {}, licence_headers = {} } = this.#options.settings ?? {};
+    // Addresses of this server are below whatever a proxy has put before it: the page knows where that is.
+    const servers = Object.fromEntries(Object.entries(licence).map(([system, url]) => [system, addressOf(url)]));
+    player.configure({
+      drm: { servers },
+      streaming: {
+        bufferingGoal: BUFFER_S,
+        // A piece that does not come is asked for again and again: a stream has no end because of it.
+        failureCallback: (error) => this.#misses(error),
+        // It would pause and play, or go a little further, where the room could not tell it from a person's hand.
+        stallEnabled: false,
+        // What cannot be decoded with one key cannot with the next try.
+        allowMediaSourceRecoveries: false,
+      },
+    });
+    player.getNetworkingEngine().registerRequestFilter((type, request) => {
+      if (type === REQUEST.licence) Object.assign(request.headers, licence_headers);
+    });
+  }
+
+  async #load() {
+    const player = this.#shaka;
+    try {
+      await player.load(new URL(this.#options.url, location.href).href);
+    } catch (error) {
+      // A later order overtook it.
+      if (!this.#isOver && !INTERRUPTED.has(error.code)) this.#broke(error);
+      return;
+    }
+    if (this.#isOver) return;
+    this.#retryMs = RETRY_MS;
+    this.#trouble = null;
+    const at = this.#waitsAt;
+    const wasSent = this.#wasSent;
+    this.#waitsAt = null;
+    this.#wasSent = false;
+    this.#isDry = false;
+    if (player.isLive()) this.#date();
+    this.#chooseAgain();
+    // Back to where it was is nobody's seek; to where it was sent meanwhile is.
+    const isThere = Math.abs(this.currentTime - at) < HERE_S || player.isLive();
+    if (wasSent || !isThere) this.#goTo(at, wasSent ? "order" : "own");
+    this.emit("ready");
+    this.emit("trackschange");
+  }
+
+  /** What the element's time is a date's distance from. A stream whose pictures have no dates has its own time. */
+  #date() {
+    const began = this.#shaka.getPresentationStartTimeAsDate()?.getTime() / 1000;
+    const { end } = this.#shaka.seekRange();
+    this.#isDated = began > 0;
+    this.#ahead = this.#isDated ? began - epochOf(began + end) : 0;
+  }
+
+  /** It cannot go on with what it has: it is loaded anew after a while. The line may be back then. */
+  #broke(error) {
+    const isEncrypted = Boolean(this.#shaka.drmInfo());
+    this.#fail(wordsOf(error, isEncrypted || error.category === CATEGORY.drm), { isFinal: IS_FINAL.has(error.code) });
+  }
+
+  #fail(words, { isFinal }) {
+    this.#waitsAt ??= this.currentTime;
+    this.#wasSent ||= this.#seekOf === "order";
+    this.#seekOf = null;
+    this.#trouble = null;
+    clearTimeout(this.#retry);
+    this.emit("error", words);
+    if (isFinal) return;
+    this.#retry = setTimeout(() => this.#load(), this.#retryMs);
+    this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
+  }
+
+  /** A piece of the stream does not come: asked for again by and by, and told once there is nothing left to show. */
+  #misses(error) {
+    if (error.category !== CATEGORY.network || this.#waitsAt !== null) return;
+    error.handled = true;
+    this.#trouble = wordsOf(error, false);
+    if (this.stalled || this.#video.seeking) this.emit("error", this.#trouble);
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#shaka.retryStreaming(0), this.#retryMs);
+    this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
+  }
+
+  get currentTime() { return this.#waitsAt ?? this.#video.currentTime + this.#ahead; }
+  get duration() {
+    if (this.#waitsAt !== null && !(this.#video.duration > 0)) return NaN;
+    return this.live ? Infinity : this.#video.duration + this.#ahead;
+  }
+  get live() { return this.#shaka?.isLive() ?? false; }
+  get liveStart() { return this.#liveRange()?.start ?? NaN; }
+  get liveEdge() { return this.#liveRange()?.end ?? NaN; }
+  get paused() { return this.#waitsAt !== null || this.#video.paused; }
+  get seeking() { return this.#video.seeking; }
+  get playbackRate() { return this.#video.playbackRate; }
+  set playbackRate(rate) { this.#video.playbackRate = rate; }
+  get muted() { return this.#video.muted; }
+  set muted(muted) { this.#video.muted = muted; }
+  get volume() { return this.#video.volume; }
+  set volume(volume) { this.#video.volume = volume; }
+
+  get stalled() {
+    const { readyState, ended } = this.#video;
+    // One that is loading, or failed, has nothing to show until it has been loaded.
+    if (this.#waitsAt !== null) return true;
+    if (ended) this.#isDry = false;
+    if (this.#isDry) {
+      const enough = this.live ? ENOUGH_LIVE_S : ENOUGH_S;
+      this.#isDry = readyState < HTMLMediaElement.HAVE_FUTURE_DATA || this.#inHand() < enough;
+      if (!this.#isDry) this.#fed();
+    }
+    return this.#isDry;
+  }
+
+  async play() {
+    // What it is told while it is loading it does when it has been loaded.
+    if (this.#waitsAt === null) await this.#video.play();
+  }
+
+  pause() { this.#video.pause(); }
+
+  seek(seconds) {
+    if (this.#waitsAt === null) {
+      this.#goTo(seconds, "order");
+    } else {
+      this.#waitsAt = seconds;
+      this.#wasSent = true;
+    }
+  }
+
+  destroy() {
+    this.#isOver = true;
+    clearTimeout(this.#retry);
+    this.#video.pause();
+    this.#screen.remove();
+    this.#shaka?.destroy();
+    this.#shaka = null;
+  }
+
+  // ---- Tracks: each person's own ---------------------------------------------------------------------------------------
+
+  get textTracks() {
+    return this.#tracks("getTextTracks").map((track) => ({ id: textId(track), label: track.label ?? "", lang: langOf(track) }));
+  }
+  get textTrack() { return this.#text; }
+  setTextTrack(id) {
+    this.#text = id;
+    const track = id === null ? null : this.#tracks("getTextTracks").find((known) => textId(known) === id) ?? null;
+    this.#shaka.selectTextTrack(track);
+  }
+
+  get audioTracks() {
+    return this.#tracks("getAudioTracks").map((track) => ({ id: audioId(track), label: track.label ?? "", lang: langOf(track) }));
+  }
+  get audioTrack() {
+    const active = this.#tracks("getAudioTracks").find((track) => track.active);
+    return active ? audioId(active) : null;
+  }
+  setAudioTrack(id) {
+    const track = this.#tracks("getAudioTracks").find((known) => audioId(known) === id);
+    if (!track) return;
+    this.#audio = id;
+    this.#shaka.selectAudioTrack(track, KEPT_S);
+  }
+
+  get qualities() {
+    const tracks = this.#tracks("getVideoTracks").sort((a, b) => b.height - a.height || b.bandwidth - a.bandwidth);
+    return tracks.map((track) => ({ id: videoId(track), label: qualityLabel(track, tracks) }));
+  }
+  get quality() { return this.#quality; }
+  setQuality(id) {
+    const track = this.#tracks("getVideoTracks").find((known) => videoId(known) === id);
+    this.#quality = track ? id : null;
+    this.#shaka.configure({ abr: { enabled: !track } });
+    if (track) this.#shaka.selectVideoTrack(track, /* clearBuffer= */ true, KEPT_S);
+  }
+
+  #tracks(list) { return this.#waitsAt === null ? this.#shaka[list]() : []; }
+
+  /** A stream that is loaded anew has forgotten what the person chose. */
+  #chooseAgain() {
+    if (this.#text !== null) this.setTextTrack(this.#text);
+    if (this.#audio !== null) this.setAudioTrack(this.#audio);
+    if (this.#quality !== null) this.setQuality(this.#quality);
+  }
+
+  // ---- Where it is -----------------------------------------------------------------------------------------------------
+
+  /** What of a live stream can be shown, as positions. */
+  #liveRange() {
+    if (this.#waitsAt !== null || !this.live) return null;
+    const { start, end } = this.#shaka.seekRange();
+    return { start: start + this.#ahead, end: end + this.#ahead };
+  }
+
+  #goTo(seconds, whose) {
+    this.#seekOf = whose;
+    const { set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "currentTime");
+    // The order matters: which place is meant may change what positions count from.
+    const place = this.#nearest(seconds);
+    set.call(this.#video, Math.max(0, place - this.#ahead));
+  }
+
+  /** The place that is meant; of a live stream, the edge if that has gone, or is still to come. */
+  #nearest(seconds) {
+    const range = this.#liveRange();
+    if (!range || isIn(range, seconds)) return seconds;
+    // Who began in another epoch counts from there, and so does whoever follows them.
+    const shift = Math.round((seconds - range.end) / EPOCH_S) * EPOCH_S;
+    if (!this.#isDated || !isIn(range, seconds - shift)) return range.end;
+    this.#ahead += shift;
+    return seconds;
+  }
+
+  #fed() {
+    this.#trouble = null;
+    this.#retryMs = RETRY_MS;
+  }
+
+  /** How much is there to be shown from here, in seconds; all of it counts as enough. */
+  #inHand() {
+    const { buffered, currentTime, duration } = this.#video;
+    for (let n = 0; n < buffered.length; n += 1) {
+      if (buffered.start(n) <= currentTime + 0.1 && currentTime < buffered.end(n)) {
+        const end = buffered.end(n);
+        return end >= duration - 0.5 ? Infinity : end - currentTime;
+      }
+    }
+    return 0;
+  }
+}
+
+/** What a load that was given up for another says of itself. */
+const INTERRUPTED = new Set([7000, 7001, 7003]);
+
+const isIn = ({ start, end }, seconds) => seconds >= start && seconds <= end;
+
+/** Where this server is, whatever a proxy has put before it: this file is at `api/v1/providers/ID/bridge.js` there. */
+const SERVER = new URL("../../../../", import.meta.url);
+
+/** A place that the operator names: an address, or one on this server (`/licence`). */
+const addressOf = (place) => new URL(place.startsWith("/") ? place.slice(1) : place, SERVER).href;
+
+export default function mount(stage, options) {
+  return new Stream(stage, options);
+}
