@@ -40,6 +40,8 @@ export class Player extends EventTarget {
    * @returns {number | undefined}
    */
   get liveEdge() { return undefined; }
+  /** The earliest such place. A room that is before it, or after the edge, is played at the edge. @returns {number | undefined} */
+  get liveStart() { return undefined; }
   /** Resolves when it plays; rejects with NotAllowedError when the browser wants a click first. */
   async play() {}
   pause() {}

@@ -512,6 +512,7 @@ function show() {
     duration: follower?.duration ?? NaN,
     can: stage.can,
     isLive: stage.isLive,
+    liveStart: stage.liveStart,
     liveEdge: stage.liveEdge,
     hasEnded: (follower?.ranOut && !follower.isDetached) ?? false,
     canPlay: follower?.canPlay ?? false,

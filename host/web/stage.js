@@ -118,7 +118,10 @@ export class Stage extends EventTarget {
   /** Whether it has no end: then a position says nothing to anybody. */
   get isLive() { return this.follower?.isLive ?? false; }
 
-  /** The latest place of a stream that can be played, in seconds; NaN if the player does not say. */
+  /** The earliest place of a stream that can be played, in seconds; NaN if the player does not say. */
+  get liveStart() { return this.isLive ? this.player?.liveStart ?? NaN : NaN; }
+
+  /** The latest one. */
   get liveEdge() { return this.isLive ? this.player?.liveEdge ?? NaN : NaN; }
 
   /** Why the player cannot play now: "loading", "starving" or "failed"; null if it can. */

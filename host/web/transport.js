@@ -55,7 +55,7 @@ export class Transport extends EventTarget {
   #seeks = new Newest((seconds) => this.#order({ type: "SEEK", position_ms: Math.round(seconds * 1000) }));
   #view = {
     isPlaying: false, seconds: 0, duration: NaN, hasEnded: false, canPlay: false,
-    can: { seek: true, pause: true, play: true }, isLive: false, liveEdge: NaN,
+    can: { seek: true, pause: true, play: true }, isLive: false, liveStart: NaN, liveEdge: NaN,
   };
 
   constructor() {
@@ -130,7 +130,16 @@ export class Transport extends EventTarget {
     this.expect(!isPlaying);
     // What has ended is begun again.
     if (hasEnded) this.#order({ type: "PLAY", position_ms: 0 });
+    // A stream that nobody has watched yet, or that was paused for too long, has nothing to show where the room is.
+    else if (!isPlaying && this.#isOutside) this.#order({ type: "PLAY", position_ms: this.#edgeMs });
     else this.#order({ type: isPlaying ? "PAUSE" : "PLAY" });
+  }
+
+  get #edgeMs() { return Math.floor(this.#view.liveEdge * 1000); }
+
+  get #isOutside() {
+    const { seconds, can, isLive, liveStart, liveEdge } = this.#view;
+    return isLive && can.seek && liveEdge >= liveStart && !(seconds >= liveStart && seconds <= liveEdge);
   }
 
   #step(by) {
@@ -142,7 +151,7 @@ export class Transport extends EventTarget {
 
   #toTheEdge() {
     this.#held = null;
-    this.#order({ type: "SEEK", position_ms: Math.floor(this.#view.liveEdge * 1000) });
+    this.#order({ type: "SEEK", position_ms: this.#edgeMs });
   }
 
   /** The hand's position is shown until the room has had time to follow. */

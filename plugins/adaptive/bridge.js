@@ -16,6 +16,9 @@ const BUFFER_S = 20;
 /** What stays of that when another sound or quality is chosen, so that the picture goes on meanwhile. */
 const KEPT_S = 1;
 
+/** So much before the end of a live stream is its edge: an order is carried out a moment later, and a seek takes its time. */
+const EDGE_S = 1;
+
 /** Closer to where it is to be there is nothing to seek. */
 const HERE_S = 0.02;
 
@@ -147,6 +150,8 @@ class Stream extends Player {
   #trouble = null;
   #retryMs = RETRY_MS;
   #retry = null;
+  /** Whether it has failed, and is not being loaded anew yet: whatever else is said of it is of the same failure. */
+  #hasFailed = false;
   /** What the person chose, to be chosen again when the stream is loaded anew. */
   #text = null;
   #audio = null;
@@ -269,6 +274,7 @@ class Stream extends Player {
 
   async #load() {
     const player = this.#shaka;
+    this.#hasFailed = false;
     try {
       await player.load(new URL(this.#options.url, location.href).href);
     } catch (error) {
@@ -308,6 +314,8 @@ class Stream extends Player {
   }
 
   #fail(words, { isFinal }) {
+    if (this.#hasFailed) return;
+    this.#hasFailed = true;
     this.#waitsAt ??= this.currentTime;
     this.#wasSent ||= this.#seekOf === "order";
     this.#seekOf = null;
@@ -337,7 +345,7 @@ class Stream extends Player {
   }
   get live() { return this.#shaka?.isLive() ?? false; }
   get liveStart() { return this.#liveRange()?.start ?? NaN; }
-  get liveEdge() { return this.#liveRange()?.end ?? NaN; }
+  get liveEdge() { return edgeOf(this.#liveRange()) ?? NaN; }
   get paused() { return this.#waitsAt !== null || this.#video.paused; }
   get seeking() { return this.#video.seeking; }
   get playbackRate() { return this.#video.playbackRate; }
@@ -449,15 +457,17 @@ class Stream extends Player {
     set.call(this.#video, Math.max(0, place - this.#ahead));
   }
 
-  /** The place that is meant; of a live stream, the edge if that has gone, or is still to come. */
+  /** The place that is meant; of a live stream, the edge if that has gone. */
   #nearest(seconds) {
     const range = this.#liveRange();
-    if (!range || isIn(range, seconds)) return seconds;
+    if (!range) return seconds;
     // Who began in another epoch counts from there, and so does whoever follows them.
-    const shift = Math.round((seconds - range.end) / EPOCH_S) * EPOCH_S;
-    if (!this.#isDated || !isIn(range, seconds - shift)) return range.end;
-    this.#ahead += shift;
-    return seconds;
+    const shift = this.#isDated ? Math.round((seconds - range.end) / EPOCH_S) * EPOCH_S : 0;
+    if (shift !== 0 && isIn(range, seconds - shift)) {
+      this.#ahead += shift;
+      return seconds;
+    }
+    return seconds < range.start ? edgeOf(range) : Math.min(seconds, range.end);
   }
 
   #fed() {
@@ -481,6 +491,7 @@ class Stream extends Player {
 /** What a load that was given up for another says of itself. */
 const INTERRUPTED = new Set([7000, 7001, 7003]);
 
+const edgeOf = (range) => range && Math.max(range.start, range.end - EDGE_S);
 const isIn = ({ start, end }, seconds) => seconds >= start && seconds <= end;
 
 /** Where this server is, whatever a proxy has put before it: this file is at `api/v1/providers/ID/bridge.js` there. */

@@ -1,13 +1,16 @@
 //! HLS and DASH, by two people in two browsers: in the same place, each with their own sound, subtitles and quality; as a
 //! broadcast; under a key; and when something fails.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::{
-    App,
+    App, PATIENCE,
     browser::{Browser, Window},
-    scene::{Scene, VIDEO, close, plays, press_play, sent},
-    streams::{self, Streams},
+    scene::{Scene, VIDEO, close, notice_says, plays, press_play, sent},
+    streams::{self, Broadcast, LicenceServer, Licences, Streams},
+    until,
 };
 
 /// The window has the library's player at hand.
@@ -123,6 +126,160 @@ async fn two_people_are_in_the_same_place_of_a_stream_each_with_their_own_tracks
     }
     are_in_place(&scene, &windows).await;
     assert_eq!(sent(ann).await, json!(["HELLO", "PLAY", "SEEK", "PLAY", "SEEK"]));
+    assert_eq!(sent(ben).await, json!(["HELLO"]));
+    close(windows).await;
+}
+
+/// How old what a window shows is, by the dates of the stream, in seconds.
+async fn age(window: &Window) -> f64 {
+    window.eval("(Date.now() - player.getPlayheadTimeAsDate()) / 1000").await.as_f64().unwrap()
+}
+
+/// Both play, and show the same moment.
+async fn see_the_same_moment(windows: &[Window; 2]) {
+    for window in windows {
+        window.until(&format!("!{VIDEO}.paused && !{VIDEO}.seeking && {VIDEO}.readyState > 2")).await;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (ann, ben) = (age(&windows[0]).await, age(&windows[1]).await);
+        if (ann - ben).abs() < 0.3 {
+            println!("{ann:.3} and {ben:.3} s after it was");
+            assert!((0.0..20.0).contains(&ann), "it is {ann} s old");
+            return;
+        }
+        assert!(Instant::now() < deadline, "one is {ann} s behind, the other {ben} s");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broadcast_is_joined_at_its_edge_and_everybody_sees_the_same_moment() {
+    if !streams::can_play() {
+        return;
+    }
+    let broadcast = Broadcast::start().await;
+    let streams = Streams::start("", Some(&broadcast)).await;
+    let scene = scene(&streams, "", "live/manifest.mpd").await;
+    until(async || broadcast.has_begun()).await;
+    let windows = two(&scene).await;
+    let [ann, ben] = &windows;
+    for path in ["live/manifest.mpd", "live/master.m3u8"] {
+        if path.ends_with(".m3u8") {
+            scene.app.put_source(&scene.room, film(path)).await;
+        }
+        for window in &windows {
+            window.until("document.querySelector('#time').textContent === 'Live'").await;
+        }
+        // Nobody has watched it yet: the room is nowhere in it.
+        press_play(ann).await;
+        see_the_same_moment(&windows).await;
+        // Back, and to where it is now. What she is told of the edge is some moments old by then.
+        let before = age(ann).await;
+        ann.click("#back").await;
+        until(async || age(ann).await > before + 2.0).await;
+        see_the_same_moment(&windows).await;
+        ann.click("#edge").await;
+        until(async || age(ann).await < before + 2.0).await;
+        see_the_same_moment(&windows).await;
+        // Who comes later has another beginning of the stream than they.
+        ben.0.refresh().await.unwrap();
+        ben.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+        see_the_same_moment(&windows).await;
+    }
+    assert_eq!(sent(ann).await, json!(["HELLO", "PLAY", "SEEK", "SEEK", "PLAY", "SEEK", "SEEK"]));
+    assert_eq!(sent(ben).await, json!(["HELLO"]));
+    close(windows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_a_key_plays_with_a_licence_and_without_one_it_is_said_why() {
+    if !streams::can_play() {
+        return;
+    }
+    let mut licences = LicenceServer::start().await;
+    let streams = Streams::start(&licences.url(), None).await;
+    let more = format!(
+        ", licence = {{ \"org.w3.clearkey\" = \"{}licence\" }}, licence_headers = {{ X-Licence-For = \"ann & ben\" }}",
+        licences.url()
+    );
+    let scene = scene(&streams, &more, "locked/manifest.mpd").await;
+    let windows = two(&scene).await;
+    let [ann, ben] = &windows;
+    press_play(ann).await;
+    are_in_place(&scene, &windows).await;
+    let unlocked = "[player.keySystem(), player.drmInfo().licenseServerUri.startsWith('http')]";
+    assert_eq!(ann.eval(unlocked).await, json!(["org.w3.clearkey", true]));
+    let asked = licences.requests();
+    assert!(!asked.is_empty() && asked.iter().all(|request| request["for"] == "ann & ben"), "{asked:?}");
+    assert_eq!(asked[0]["said"]["kids"].as_array().map(Vec::len), Some(1), "{asked:?}");
+    // Seeks need no other licence.
+    seeks_to(ann, 70).await;
+    for window in &windows {
+        window.until(&format!("{VIDEO}.currentTime > 70")).await;
+    }
+    are_in_place(&scene, &windows).await;
+    assert_eq!(licences.requests().len(), asked.len());
+
+    // For whom there is no licence is told why; the others watch on, and so does he when there is one.
+    for (gives, words) in [
+        (Some(Licences::WrongKey), "cannot be decrypted with the key that the licence server gave"),
+        (Some(Licences::OtherKeys), "the licence has no key for this video"),
+        (Some(Licences::Nonsense), "what the licence server answered is no licence"),
+        (Some(Licences::Refused), "the licence server answered 403: it refuses"),
+        (None, "the licence server cannot be reached"),
+    ] {
+        match gives {
+            Some(gives) => licences.gives(gives),
+            None => licences.goes_away(),
+        }
+        ben.0.refresh().await.unwrap();
+        ben.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+        notice_says(ben, words).await;
+        println!("said: {words}");
+        assert_eq!(ann.eval("document.querySelector('#notice').hidden").await, true, "it is not hers");
+    }
+    licences.gives(Licences::Right);
+    licences.comes_back().await;
+    are_in_place(&scene, &windows).await;
+    ben.until("document.querySelector('#notice').hidden").await;
+
+    scene.app.put_source(&scene.room, film("locked/master.m3u8")).await;
+    press_play(ann).await;
+    are_in_place(&scene, &windows).await;
+    assert_eq!(ann.eval("player.keySystem()").await, "org.w3.clearkey");
+    assert_eq!(sent(ben).await, json!(["HELLO"]));
+    close(windows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_that_do_not_come_are_waited_for_and_nobody_is_moved() {
+    if !streams::can_play() {
+        return;
+    }
+    let streams = Streams::start("", None).await;
+    let scene = scene(&streams, "", "clear/manifest.mpd").await;
+    let windows = two(&scene).await;
+    let [ann, ben] = &windows;
+    let mut cat = scene.app.viewer(&scene.room).await;
+    press_play(ann).await;
+    are_in_place(&scene, &windows).await;
+    streams.break_down(Some(".mp4"));
+    // What has come already is shown first; a place that has not is where it is noticed.
+    seeks_to(ann, 100).await;
+    cat.sees(|state| state["playback"]["hold"] == "buffering").await;
+    for window in &windows {
+        notice_says(window, "the server of the stream's pieces answered 503").await;
+    }
+    streams.break_down(None);
+    let on = cat.sees(|state| state["playback"]["is_playing"] == true).await;
+    assert!(on["playback"]["position_ms"].as_f64().unwrap() >= 100_000.0, "{on}");
+    are_in_place(&scene, &windows).await;
+    for window in &windows {
+        window.until("document.querySelector('#notice').hidden").await;
+        assert_eq!(window.eval("document.querySelector('#away').hidden").await, true);
+    }
+    assert_eq!(sent(ann).await, json!(["HELLO", "PLAY", "SEEK", "PAUSE", "PLAY"]), "one hold, one resume");
     assert_eq!(sent(ben).await, json!(["HELLO"]));
     close(windows).await;
 }

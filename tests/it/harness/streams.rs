@@ -1,11 +1,14 @@
-//! HLS and DASH to try the bridge for them with: media that ffmpeg makes, once; manifests that are written here; a server of
-//! both that can fail, a licence server, and a broadcast that goes on while a scene runs.
+//! HLS and DASH to try the bridge for them with: a film that is made here, a server of it that can fail, a licence server, and
+//! a broadcast that goes on while a scene runs.
+
+mod cenc;
+mod manifests;
+mod media;
 
 use std::{
-    fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, OnceLock},
+    process::Child,
+    sync::{Arc, Mutex},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -17,10 +20,9 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(super) use self::manifests::find;
+use self::manifests::read_from;
 use super::players::Request;
-
-/// How long the stream is.
-const SECONDS: u32 = 120;
 
 const KEY: &[u8; 16] = b"sixteen bytes ok";
 const KEY_ID: &[u8; 16] = b"which key it is.";
@@ -37,238 +39,6 @@ pub(crate) fn can_play() -> bool {
 /// What `cargo xtask vendor` leaves for the plugin.
 pub(super) fn vendored() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/vendor/adaptive")
-}
-
-// ---- The media ---------------------------------------------------------------------------------------------------------
-
-/// A picture in two sizes, a sound in two languages, and one of each under a key: fragmented MP4 with an index.
-fn media() -> &'static Path {
-    static MEDIA: OnceLock<PathBuf> = OnceLock::new();
-    MEDIA.get_or_init(|| {
-        // Kept from run to run: the number is another one when something else is made.
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("streams-1");
-        if !folder.is_dir() {
-            let making = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            make(making.path());
-            fs::rename(making.keep(), &folder).unwrap();
-        }
-        folder
-    })
-}
-
-fn make(folder: &Path) {
-    let picture = format!("testsrc=s=160x90:r=5:d={SECONDS}");
-    let sound = |hertz: u32| format!("sine=f={hertz}:r=24000:d={SECONDS}");
-    let (english, german) = (sound(440), sound(880));
-    let fragments = ["-movflags", "+frag_keyframe+empty_moov+default_base_moof+global_sidx"];
-    let video = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "5", "-sc_threshold", "0", "-pix_fmt", "yuv420p"];
-    let audio = ["-c:a", "aac", "-b:a", "32k", "-frag_duration", "1000000"];
-    let mut ffmpeg = ffmpeg();
-    ffmpeg.current_dir(folder);
-    for input in [&picture, &english, &german] {
-        ffmpeg.args(["-f", "lavfi", "-i", input]);
-    }
-    ffmpeg.args(["-map", "0"]).args(video).args(["-s", "96x54"]).args(fragments).arg("small.mp4");
-    ffmpeg.args(["-map", "0"]).args(video).args(fragments).arg("large.mp4");
-    ffmpeg.args(["-map", "1"]).args(audio).args(fragments).arg("en.mp4");
-    ffmpeg.args(["-map", "2"]).args(audio).args(fragments).arg("de.mp4");
-    succeeds(&mut ffmpeg);
-    let [key, id] = [KEY, KEY_ID].map(|bytes| hex(bytes));
-    for name in ["small", "en"] {
-        let mut lock = self::ffmpeg();
-        lock.current_dir(folder).args(["-i", &format!("{name}.mp4"), "-c", "copy"]).args(fragments);
-        lock.args(["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", &key, "-encryption_kid", &id]);
-        succeeds(lock.arg(format!("{name}-locked.mp4")));
-    }
-    for (lang, word) in [("en", "Hello"), ("de", "Guten Tag")] {
-        let cue = format!("WEBVTT\n\n00:00:00.000 --> 00:{:02}:00.000\n{word}\n", SECONDS / 60);
-        fs::write(folder.join(format!("{lang}.vtt")), cue).unwrap();
-    }
-}
-
-fn ffmpeg() -> Command {
-    let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"]).stdin(Stdio::null());
-    ffmpeg
-}
-
-fn succeeds(command: &mut Command) {
-    let output = command.output().expect("ffmpeg is installed; `cargo xtask test` sees to it");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A file's head, its index, and the pieces that the index lists: length in bytes and in seconds.
-struct Track {
-    head: usize,
-    index: std::ops::Range<usize>,
-    pieces: Vec<(usize, f64)>,
-    codec: String,
-}
-
-impl Track {
-    fn read(name: &str) -> Track {
-        let bytes = fs::read(media().join(format!("{name}.mp4"))).unwrap();
-        let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-        let (mut at, mut index) = (0, 0..0);
-        while index.is_empty() {
-            if &bytes[at + 4..at + 8] == b"sidx" {
-                index = at..at + number(at);
-            }
-            at += number(at);
-        }
-        // ISO 14496-12, 8.16.3: of version 1 the times have eight bytes.
-        let (scale, list) = (number(index.start + 16) as f64, index.start + 36);
-        let count = number(list) & 0xffff;
-        let piece = |n: usize| (number(list + 4 + 12 * n), number(list + 8 + 12 * n) as f64 / scale);
-        let avc = bytes.windows(4).position(|name| name == b"avcC");
-        // The profile stands behind the record's version.
-        let codec = avc.map_or("mp4a.40.2".into(), |at| format!("avc1.{}", hex(&bytes[at + 5..at + 8])));
-        Track { head: index.start, index: index.clone(), pieces: (0..count).map(piece).collect(), codec }
-    }
-}
-
-// ---- The manifests -----------------------------------------------------------------------------------------------------
-
-/// What the folders have: `clear` all of it, `locked` a picture and a sound under a key.
-fn tracks(folder: &str) -> Option<(&'static [&'static str], &'static [&'static str], &'static [&'static str])> {
-    match folder {
-        "clear" => Some((&["small", "large"], &["en", "de"], &["en", "de"])),
-        "locked" => Some((&["small-locked"], &["en-locked"], &[])),
-        _ => None,
-    }
-}
-
-const NAMES: [(&str, &str); 2] = [("en", "English"), ("de", "Deutsch")];
-
-fn size(name: &str) -> &'static str {
-    if name == "large" { "160x90" } else { "96x54" }
-}
-
-/// `query` goes with each address: what is asked of the server for the manifest counts for all that it names.
-fn dash(folder: &str, query: &str) -> Option<String> {
-    let (videos, sounds, texts) = tracks(folder)?;
-    let uuid = {
-        let id = hex(KEY_ID);
-        [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-")
-    };
-    let protection = if folder == "locked" {
-        format!(
-            "<ContentProtection schemeIdUri=\"urn:mpeg:dash:mp4protection:2011\" value=\"cenc\" cenc:default_KID=\"{uuid}\"/>\
-             <ContentProtection schemeIdUri=\"urn:uuid:e2719d58-a985-b3c9-781a-b030af78d30e\" value=\"ClearKey1.0\"/>"
-        )
-    } else {
-        String::new()
-    };
-    let representation = |name: &str, bandwidth: u32, more: &str| {
-        let Track { head, index, codec, .. } = Track::read(name);
-        format!(
-            "<Representation id=\"{name}\" codecs=\"{codec}\" bandwidth=\"{bandwidth}\"{more}>\
-             <BaseURL>{name}.mp4{query}</BaseURL><SegmentBase indexRange=\"{}-{}\"><Initialization range=\"0-{}\"/>\
-             </SegmentBase></Representation>",
-            index.start,
-            index.end - 1,
-            head - 1
-        )
-    };
-    let mut sets = format!("<AdaptationSet contentType=\"video\" mimeType=\"video/mp4\">{protection}");
-    for name in videos {
-        let (width, height) = size(name).split_once('x').unwrap();
-        let bandwidth = if *name == "large" { 60_000 } else { 30_000 };
-        sets += &representation(name, bandwidth, &format!(" width=\"{width}\" height=\"{height}\""));
-    }
-    sets += "</AdaptationSet>";
-    for name in sounds {
-        let lang = &name[..2];
-        sets += &format!("<AdaptationSet contentType=\"audio\" mimeType=\"audio/mp4\" lang=\"{lang}\">{protection}");
-        sets += &representation(name, 32_000, "");
-        sets += "</AdaptationSet>";
-    }
-    for lang in texts {
-        sets += &format!(
-            "<AdaptationSet contentType=\"text\" mimeType=\"text/vtt\" lang=\"{lang}\"><Representation id=\"text-{lang}\" \
-             bandwidth=\"100\"><BaseURL>{lang}.vtt{query}</BaseURL></Representation></AdaptationSet>"
-        );
-    }
-    Some(format!(
-        "<?xml version=\"1.0\"?><MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" xmlns:cenc=\"urn:mpeg:cenc:2013\" type=\"static\" \
-         mediaPresentationDuration=\"PT{SECONDS}S\" minBufferTime=\"PT2S\" \
-         profiles=\"urn:mpeg:dash:profile:isoff-on-demand:2011\"><Period>{sets}</Period></MPD>"
-    ))
-}
-
-fn hls_master(folder: &str) -> Option<String> {
-    let (videos, sounds, texts) = tracks(folder)?;
-    let mut text = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n".to_owned();
-    for (kind, group, list, prefix) in [("AUDIO", "sound", sounds, ""), ("SUBTITLES", "text", texts, "text-")] {
-        for name in list {
-            let (lang, label) = NAMES.iter().find(|(lang, _)| name.starts_with(lang)).unwrap();
-            let is_first = if kind == "AUDIO" && *lang == "en" { "YES" } else { "NO" };
-            text += &format!(
-                "#EXT-X-MEDIA:TYPE={kind},GROUP-ID=\"{group}\",NAME=\"{label}\",LANGUAGE=\"{lang}\",DEFAULT={is_first},\
-                 AUTOSELECT=YES,URI=\"{prefix}{name}.m3u8\"\n"
-            );
-        }
-    }
-    let subtitles = if texts.is_empty() { "" } else { ",SUBTITLES=\"text\"" };
-    for name in videos {
-        let (codec, bandwidth) = (Track::read(name).codec, if *name == "large" { 92_000 } else { 62_000 });
-        let size = size(name);
-        text += &format!(
-            "#EXT-X-STREAM-INF:BANDWIDTH={bandwidth},RESOLUTION={size},CODECS=\"{codec},mp4a.40.2\",AUDIO=\"sound\"{subtitles}\n\
-             {name}.m3u8\n"
-        );
-    }
-    Some(text)
-}
-
-fn hls_media(name: &str, key_server: &str) -> Option<String> {
-    let end = "#EXT-X-ENDLIST\n";
-    let head = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-PLAYLIST-TYPE:VOD\n";
-    if let Some(lang) = name.strip_prefix("text-") {
-        return Some(format!("{head}#EXT-X-TARGETDURATION:{SECONDS}\n#EXTINF:{SECONDS},\n{lang}.vtt\n{end}"));
-    }
-    if !media().join(format!("{name}.mp4")).is_file() {
-        return None;
-    }
-    let Track { head: first, index, pieces, .. } = Track::read(name);
-    let mut text = format!("{head}#EXT-X-TARGETDURATION:2\n");
-    if name.ends_with("-locked") {
-        text += &format!("#EXT-X-KEY:METHOD=SAMPLE-AES-CTR,URI=\"{key_server}key\",KEYFORMAT=\"identity\"\n");
-    }
-    text += &format!("#EXT-X-MAP:URI=\"{name}.mp4\",BYTERANGE=\"{first}@0\"\n");
-    let mut at = index.end;
-    for (bytes, seconds) in pieces {
-        text += &format!("#EXTINF:{seconds:.5},\n#EXT-X-BYTERANGE:{bytes}@{at}\n{name}.mp4\n");
-        at += bytes;
-    }
-    Some(text + end)
-}
-
-/// A file of the stream's: its bytes and their kind.
-pub(super) fn find(path: &[&str], query: &str, key_server: &str) -> Option<(Vec<u8>, &'static str)> {
-    let [folder, file] = path else { return None };
-    let (stem, kind) = file.rsplit_once('.')?;
-    match kind {
-        "mpd" => Some((dash(folder, query)?.into_bytes(), "application/dash+xml")),
-        "m3u8" if stem == "master" => Some((hls_master(folder)?.into_bytes(), "application/vnd.apple.mpegurl")),
-        "m3u8" => Some((hls_media(stem, key_server)?.into_bytes(), "application/vnd.apple.mpegurl")),
-        _ => tracks(folder).and_then(|_| read_from(media(), file)),
-    }
-}
-
-/// A file of a folder. Its name has no slash: it was a segment of a path.
-fn read_from(folder: &Path, file: &str) -> Option<(Vec<u8>, &'static str)> {
-    let kind = match file.rsplit_once('.')?.1 {
-        "mpd" => "application/dash+xml",
-        "m3u8" => "application/vnd.apple.mpegurl",
-        "vtt" => "text/vtt",
-        _ => "video/mp4",
-    };
-    Some((fs::read(folder.join(file)).ok()?, kind))
 }
 
 // ---- The servers -------------------------------------------------------------------------------------------------------
@@ -359,7 +129,7 @@ impl Streams {
         let (now_broken, asking, key_server) = (broken.clone(), asked.clone(), key_server.to_owned());
         let live = live.map(|live| live.folder.path().to_owned());
         // Before anybody waits for it.
-        tokio::task::spawn_blocking(media).await.unwrap();
+        tokio::task::spawn_blocking(media::folder).await.unwrap();
         let server = Server::start(0, move |request| {
             asking.lock().unwrap().push(request.path.clone());
             let is_broken = now_broken.lock().unwrap().is_some_and(|broken| request.path.contains(broken));
@@ -471,12 +241,12 @@ pub(crate) struct Broadcast {
 
 impl Broadcast {
     pub(crate) async fn start() -> Broadcast {
-        tokio::task::spawn_blocking(media).await.unwrap();
+        tokio::task::spawn_blocking(media::folder).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let mut ffmpeg = ffmpeg();
+        let mut ffmpeg = media::ffmpeg();
         ffmpeg.current_dir(folder.path());
         for name in ["small.mp4", "en.mp4"] {
-            ffmpeg.args(["-re", "-stream_loop", "-1", "-i"]).arg(media().join(name));
+            ffmpeg.args(["-re", "-stream_loop", "-1", "-i"]).arg(media::folder().join(name));
         }
         // Nothing is encoded: it costs next to nothing.
         let copies = ["-map", "0", "-map", "1", "-c", "copy"];
@@ -505,7 +275,7 @@ impl Broadcast {
 
     /// Whether it has gone on for some seconds, in both forms.
     pub(crate) fn has_begun(&self) -> bool {
-        let read = |name: &str| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        let read = |name: &str| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
         read("master.m3u8").matches("#EXTINF").count() >= 5 && read("manifest.mpd").contains("<S ")
     }
 }
