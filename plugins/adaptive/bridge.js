@@ -152,6 +152,7 @@ class Stream extends Player {
   #retry = null;
   /** Whether it has failed, and is not being loaded anew yet: whatever else is said of it is of the same failure. */
   #hasFailed = false;
+  #attempt = 0;
   /** What the person chose, to be chosen again when the stream is loaded anew. */
   #text = null;
   #audio = null;
@@ -214,8 +215,9 @@ class Stream extends Player {
     listen("waiting", () => {
       // A seek waits too; that is `seeking`.
       if (video.seeking || this.#waitsAt !== null) return;
+      const wasDry = this.#isDry;
       this.#isDry = true;
-      this.emit("waiting");
+      if (!wasDry) this.emit("waiting");
       if (this.#trouble !== null) this.emit("error", this.#trouble);
     });
   }
@@ -275,14 +277,17 @@ class Stream extends Player {
   async #load() {
     const player = this.#shaka;
     this.#hasFailed = false;
+    const attempt = ++this.#attempt;
     try {
       await player.load(new URL(this.#options.url, location.href).href);
+      // Until there is a picture the library may still move to where it begins.
+      await this.#hasPicture();
     } catch (error) {
       // A later order overtook it.
       if (!this.#isOver && !INTERRUPTED.has(error.code)) this.#broke(error);
       return;
     }
-    if (this.#isOver) return;
+    if (this.#isOver || this.#hasFailed || attempt !== this.#attempt) return;
     this.#retryMs = RETRY_MS;
     this.#trouble = null;
     const at = this.#waitsAt;
@@ -297,6 +302,11 @@ class Stream extends Player {
     if (wasSent || !isThere) this.#goTo(at, wasSent ? "order" : "own");
     this.emit("ready");
     this.emit("trackschange");
+  }
+
+  async #hasPicture() {
+    if (this.#video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return;
+    await new Promise((resolve) => { this.#video.addEventListener("loadeddata", resolve, { once: true }); });
   }
 
   /** What the element's time is a date's distance from. A stream whose pictures have no dates has its own time. */

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::{
     browser::{Browser, Window},
-    npm, players,
+    npm, players, streams,
 };
 
 /// The whole list takes about a minute and a half; a case that never ends fails long before.
@@ -31,6 +31,13 @@ async fn the_bridge_that_loads_anew_keeps_the_list() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bridge_of_files_keeps_the_list() {
     keeps_the_list("mp4").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bridge_of_streams_keeps_the_list() {
+    if streams::can_play() {
+        keeps_the_list("adaptive").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

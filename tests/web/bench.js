@@ -31,6 +31,8 @@ export async function playerTable(id) {
   return Object.fromEntries(lines.map((line) => [line.split(" = ")[0], JSON.parse(line.split(" = ")[1])]));
 }
 
+const CURRENT_TIME = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "currentTime");
+
 let mounted = 0;
 
 export class Bench {
@@ -54,7 +56,8 @@ export class Bench {
     for (const [name, value] of Object.entries(address)) url.searchParams.set(name, value);
     if (Object.keys(switches).length) url.searchParams.set("standin", JSON.stringify(switches));
     bench.mountOptions = {
-      url: url.href, startAt: 0, autoplay: false, params: {}, player: provider.player, interactive: true, ...options,
+      url: url.href, startAt: 0, autoplay: false, params: {}, player: provider.player, interactive: true,
+      assets: (name) => new URL(`/assets/${provider.id}/${name}`, location.href).href, ...options,
     };
     bench.player = mount(bench.stage, bench.mountOptions);
     for (const type of TYPES) {
@@ -121,7 +124,8 @@ export class Bench {
     switch (name) {
       case "play": return this.video.play();
       case "pause": return this.video.pause();
-      case "seek": this.video.currentTime = args[0]; return undefined;
+      // A hand moves the element itself, whatever a bridge has put before it.
+      case "seek": return CURRENT_TIME.set.call(this.video, args[0]);
       case "setRate": this.video.playbackRate = args[0]; return undefined;
       case "feed": return fetch(`/release/${this.hold}`);
       case "state": return { paused: this.video.paused, time: this.video.currentTime, isMoving: !this.video.paused };

@@ -23,6 +23,8 @@ const PROVIDERS = {
   },
   vidking: { url: "https://www.vidking.net/embed/movie/1078605", isReloaded: true },
   mp4: { url: "/media/clock.webm", isFile: true, errors: [3, 4] },
+  // Fed piece by piece, and in the page all the same.
+  adaptive: { url: "/streams/clear/manifest.mpd", isFile: true, errors: [3, 4] },
   // The template that authors begin with.
   acme: { url: "https://play.acme.example/movie/4711", play: "play", seek: "seek", adverts: ["other"], isPlain: true },
   // As bridges were before `seeking`, `stalled` and `rate`: such a one may still be put in.

@@ -25,7 +25,7 @@ use tokio_rustls::{
     },
 };
 
-use super::npm;
+use super::{npm, streams};
 
 /// Vimeo's SDK as it is published.
 pub(crate) const VIMEO_SDK: npm::Package = npm::Package {
@@ -133,7 +133,19 @@ async fn page(request: &Request, stream: impl AsyncWrite + Unpin, holds: &Holds)
             Some(package) => file(stream, &package.join("dist").join(name)).await,
             None => respond(stream, "404 Not Found", "text/plain", b"").await,
         },
-        ["media", "clock.webm"] => clip(request, stream, holds).await,
+        ["assets", "adaptive", "player.css"] => file(stream, &repository().join("plugins/adaptive/player.css")).await,
+        ["assets", "adaptive", name] => file(stream, &streams::vendored().join(name)).await,
+        ["media", "clock.webm"] => {
+            let clip = fs::read(repository().join("plugins/mp4/media/clock.webm")).unwrap();
+            media(request, stream, holds, clip, "video/webm").await;
+        }
+        ["streams", ref path @ ..] => {
+            let query = if request.asked.is_empty() { String::new() } else { format!("?{}", request.asked) };
+            match streams::find(path, &query.replace('&', "&amp;"), "") {
+                Some((bytes, kind)) => media(request, stream, holds, bytes, kind).await,
+                None => respond(stream, "404 Not Found", "text/plain", b"").await,
+            }
+        }
         ["release", hold] => {
             // The page may ask before the clip's reader has come to the hold.
             holds.lock().unwrap().entry(hold.to_owned()).or_insert_with(|| watch::channel(true).0).send_replace(false);
@@ -147,9 +159,9 @@ async fn page(request: &Request, stream: impl AsyncWrite + Unpin, holds: &Holds)
 /// The clip's index is at its end: without it there is no seeking.
 const INDEX_BYTES: usize = 20_000;
 
-/// The bundled clip, by ranges. `answer` as for the stand-ins; `delay=MS`: each answer begins so late; `hold=NAME&after=BYTES`:
+/// A media file, by ranges. `answer` as for the stand-ins; `delay=MS`: each answer begins so late; `hold=NAME&after=BYTES`:
 /// nothing beyond that byte comes until `/release/NAME`; `garble=1`: no video.
-async fn clip(request: &Request, mut stream: impl AsyncWrite + Unpin, holds: &Holds) {
+async fn media(request: &Request, mut stream: impl AsyncWrite + Unpin, holds: &Holds, mut body: Vec<u8>, kind: &str) {
     match request.query.get("answer").map(String::as_str) {
         Some("never") => std::future::pending().await,
         Some("404") => return respond(stream, "404 Not Found", "text/plain", b"").await,
@@ -158,7 +170,6 @@ async fn clip(request: &Request, mut stream: impl AsyncWrite + Unpin, holds: &Ho
     }
     let number = |name: &str| request.query.get(name).and_then(|text| text.parse::<u64>().ok());
     tokio::time::sleep(Duration::from_millis(number("delay").unwrap_or(0))).await;
-    let mut body = fs::read(repository().join("plugins/mp4/media/clock.webm")).unwrap();
     if request.query.contains_key("garble") {
         body.fill(b'x');
     }
@@ -166,7 +177,7 @@ async fn clip(request: &Request, mut stream: impl AsyncWrite + Unpin, holds: &Ho
     let Range { start, end } = request.range.clone().unwrap_or(0..whole);
     let end = end.min(whole);
     let head = format!(
-        "HTTP/1.1 206 Partial Content\r\nContent-Type: video/webm\r\nAccept-Ranges: bytes\r\n\
+        "HTTP/1.1 206 Partial Content\r\nContent-Type: {kind}\r\nAccept-Ranges: bytes\r\n\
          Content-Range: bytes {start}-{}/{whole}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         end - 1,
         end - start
@@ -176,7 +187,7 @@ async fn clip(request: &Request, mut stream: impl AsyncWrite + Unpin, holds: &Ho
     }
     let mut sent = start;
     if let (Some(name), Some(after)) = (request.query.get("hold"), number("after"))
-        && start < whole - INDEX_BYTES
+        && start < whole.saturating_sub(INDEX_BYTES)
     {
         let mut held = {
             let mut holds = holds.lock().unwrap();
@@ -199,6 +210,8 @@ pub(super) struct Request {
     pub(super) method: String,
     host: String,
     pub(super) path: String,
+    /// All that stands behind the question mark, and the parameters in it.
+    asked: String,
     query: HashMap<String, String>,
     pub(super) headers: HashMap<String, String>,
     pub(super) range: Option<Range<usize>>,
@@ -241,6 +254,7 @@ impl Request {
             method: method.to_owned(),
             host: headers.get("host").map(|host| host.to_lowercase()).unwrap_or_default(),
             path: path.to_owned(),
+            asked: query.to_owned(),
             query: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             range,
             body,
