@@ -10,6 +10,8 @@ const ENOUGH_LIVE_S = 0.5;
 /** What failed is tried again after this, and then after twice as long. */
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 30_000;
+/** A room may be waiting for a piece. */
+const MAX_PIECE_RETRY_MS = 8000;
 
 /** Asked for ahead of the picture: a seek that is bent away or a line that hesitates is not seen. */
 const BUFFER_S = 20;
@@ -240,8 +242,9 @@ class Stream extends Player {
     player.setVideoContainer(this.#screen);
     this.#configure(player);
     player.addEventListener("error", ({ detail }) => {
-      // What it can do without, or go round, it does.
-      if (detail.severity === shaka.util.Error.Severity.CRITICAL && !detail.handled) this.#broke(detail);
+      // What it can do without, or go round, it does; and a piece that does not come is none of its ends (`#misses`).
+      const isPiece = detail.category === CATEGORY.network && this.#waitsAt === null;
+      if (detail.severity === shaka.util.Error.Severity.CRITICAL && !isPiece) this.#broke(detail);
     });
     for (const type of ["trackschanged", "adaptation", "variantchanged", "textchanged"]) {
       player.addEventListener(type, () => { if (this.#waitsAt === null) this.emit("trackschange"); });
@@ -284,7 +287,7 @@ class Stream extends Player {
       await this.#hasPicture();
     } catch (error) {
       // A later order overtook it.
-      if (!this.#isOver && !INTERRUPTED.has(error.code)) this.#broke(error);
+      if (!INTERRUPTED.has(error.code)) this.#broke(error);
       return;
     }
     if (this.#isOver || this.#hasFailed || attempt !== this.#attempt) return;
@@ -319,6 +322,7 @@ class Stream extends Player {
 
   /** It cannot go on with what it has: it is loaded anew after a while. The line may be back then. */
   #broke(error) {
+    if (this.#isOver) return;
     const isEncrypted = Boolean(this.#shaka.drmInfo());
     this.#fail(wordsOf(error, isEncrypted || error.category === CATEGORY.drm), { isFinal: IS_FINAL.has(error.code) });
   }
@@ -339,13 +343,12 @@ class Stream extends Player {
 
   /** A piece of the stream does not come: asked for again by and by, and told once there is nothing left to show. */
   #misses(error) {
-    if (error.category !== CATEGORY.network || this.#waitsAt !== null) return;
-    error.handled = true;
+    if (this.#isOver || error.category !== CATEGORY.network || this.#waitsAt !== null) return;
     this.#trouble = wordsOf(error, false);
     if (this.stalled || this.#video.seeking) this.emit("error", this.#trouble);
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => this.#shaka.retryStreaming(0), this.#retryMs);
-    this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
+    this.#retryMs = Math.min(this.#retryMs * 2, MAX_PIECE_RETRY_MS);
   }
 
   get currentTime() { return this.#waitsAt ?? this.#video.currentTime + this.#ahead; }
@@ -441,7 +444,7 @@ class Stream extends Player {
     if (track) this.#shaka.selectVideoTrack(track, /* clearBuffer= */ true, KEPT_S);
   }
 
-  #tracks(list) { return this.#waitsAt === null ? this.#shaka[list]() : []; }
+  #tracks(list) { return this.#waitsAt === null && this.#shaka ? this.#shaka[list]() : []; }
 
   /** A stream that is loaded anew has forgotten what the person chose. */
   #chooseAgain() {

@@ -80,6 +80,70 @@ async fn seeks_to(host: &Window, seconds: u32) {
     .await;
 }
 
+#[tokio::test]
+async fn streams_and_files_below_one_place_are_each_the_right_players() {
+    if !streams::can_play() {
+        return;
+    }
+    let place = "config = { base_url = \"/media/\" }";
+    let app = App::with(&format!("[providers.adaptive]\n{place}\n[providers.mp4]\n{place}\n")).await;
+    for (link, provider, id) in [
+        ("/media/films/manifest.mpd", "adaptive", "films/manifest.mpd"),
+        ("/media/films/a%20b/MASTER.M3U8#t=1m", "adaptive", "films/a b/MASTER.M3U8"),
+        ("/media/clock.webm", "mp4", "clock.webm"),
+    ] {
+        let matches = app.post("/api/v1/links", json!({ "link": link })).await.body["matches"].clone();
+        assert_eq!(matches[0]["source"]["provider"], provider, "{link}: {matches}");
+        assert_eq!(matches[0]["source"]["external_id"], id, "{link}");
+    }
+    let refused = app.resolve("adaptive", "clock.webm").await;
+    assert_eq!(refused.fields(), [("external_id".to_owned(), "format".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_page_is_told_where_streams_and_licences_are_and_may_fetch_from_there() {
+    if !streams::can_play() {
+        return;
+    }
+    let app = App::with(
+        "[providers.adaptive]\nconfig.base_url = \"https://cdn.example/streams/\"\n\
+         config.fetch_from = [\"https://*.segments.example/\"]\nconfig.licence_headers = { X-Customer = \"42\" }\n\
+         config.licence = { \"com.widevine.alpha\" = \"https://licence.example/wv\", \"org.w3.clearkey\" = \"/keys\" }\n",
+    )
+    .await;
+    let view = app.provider("adaptive").await;
+    assert_eq!(
+        view["settings"],
+        json!({
+            "licence": { "com.widevine.alpha": "https://licence.example/wv", "org.w3.clearkey": "/keys" },
+            "licence_headers": { "X-Customer": "42" },
+        })
+    );
+    let names: Vec<_> = view["assets"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names, ["player.css", "shaka-player.js", "shaka-player.licence.txt"]);
+    let licence = app.get(view["assets"]["shaka-player.licence.txt"].as_str().unwrap()).await;
+    assert!(licence.body.as_str().unwrap().contains("Apache License"), "what others wrote keeps its licence");
+    let page = app.get("/r/K7QM2X").await;
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    let places = "connect-src 'self' https://*.segments.example https://cdn.example https://licence.example;";
+    assert!(policy.contains(places) && policy.contains("media-src 'self' blob: https://cdn.example;"), "{policy}");
+    assert!(!policy.contains("worker-src") && !policy.contains("unsafe"), "{policy}");
+}
+
+/// Where there is no npm, this is the only scene of these that runs.
+#[tokio::test]
+async fn a_library_that_was_built_without_its_player_is_refused_and_says_so() {
+    if streams::has_player() {
+        println!("not run: the plugin has its player here");
+        return;
+    }
+    let app = App::with("[providers.adaptive]\nconfig = { base_url = \"/media/\" }\n").await;
+    let provider = app.provider("adaptive").await;
+    assert_eq!(provider["state"], "refused", "{provider}");
+    let reason = provider["reason"].as_str().unwrap();
+    assert!(reason.contains("built without its player") && reason.contains("cargo xtask vendor"), "{reason}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_people_are_in_the_same_place_of_a_stream_each_with_their_own_tracks() {
     if !streams::can_play() {
@@ -265,7 +329,16 @@ async fn pieces_that_do_not_come_are_waited_for_and_nobody_is_moved() {
     press_play(ann).await;
     are_in_place(&scene, &windows).await;
     streams.break_down(Some(".mp4"));
-    // What has come already is shown first; a place that has not is where it is noticed.
+    // What has come already is shown, and nobody learns of it.
+    let (asked, at) = (streams.asked_for(".mp4"), scene.position().await);
+    until(async || streams.asked_for(".mp4") >= asked + 4 && scene.position().await > at + 3.0).await;
+    for window in &windows {
+        assert_eq!(
+            window.eval(&format!("[{VIDEO}.paused, document.querySelector('#notice').hidden]")).await,
+            json!([false, true])
+        );
+    }
+    // What has not is missed.
     seeks_to(ann, 100).await;
     cat.sees(|state| state["playback"]["hold"] == "buffering").await;
     for window in &windows {
