@@ -9,7 +9,7 @@ use crate::harness::{
     App, PATIENCE,
     browser::{Browser, Window},
     scene::{Scene, VIDEO, close, notice_says, plays, press_play, sent},
-    streams::{self, Broadcast, LicenceServer, Licences, Streams},
+    streams::{self, Broadcast, Fault, LicenceServer, Licences, Streams},
     until,
 };
 
@@ -328,7 +328,7 @@ async fn pieces_that_do_not_come_are_waited_for_and_nobody_is_moved() {
     let mut cat = scene.app.viewer(&scene.room).await;
     press_play(ann).await;
     are_in_place(&scene, &windows).await;
-    streams.break_down(Some(".mp4"));
+    streams.break_down(".mp4", Fault::Down);
     // What has come already is shown, and nobody learns of it.
     let (asked, at) = (streams.asked_for(".mp4"), scene.position().await);
     until(async || streams.asked_for(".mp4") >= asked + 4 && scene.position().await > at + 3.0).await;
@@ -344,7 +344,7 @@ async fn pieces_that_do_not_come_are_waited_for_and_nobody_is_moved() {
     for window in &windows {
         notice_says(window, "the server of the stream's pieces answered 503").await;
     }
-    streams.break_down(None);
+    streams.mend();
     let on = cat.sees(|state| state["playback"]["is_playing"] == true).await;
     assert!(on["playback"]["position_ms"].as_f64().unwrap() >= 100_000.0, "{on}");
     are_in_place(&scene, &windows).await;
@@ -353,6 +353,40 @@ async fn pieces_that_do_not_come_are_waited_for_and_nobody_is_moved() {
         assert_eq!(window.eval("document.querySelector('#away').hidden").await, true);
     }
     assert_eq!(sent(ann).await, json!(["HELLO", "PLAY", "SEEK", "PAUSE", "PLAY"]), "one hold, one resume");
+    assert_eq!(sent(ben).await, json!(["HELLO"]));
+    close(windows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_damaged_is_loaded_anew_as_the_person_had_it() {
+    if !streams::can_play() {
+        return;
+    }
+    let streams = Streams::start("", None).await;
+    let scene = scene(&streams, "", "clear/master.m3u8").await;
+    let windows = two(&scene).await;
+    let [ann, ben] = &windows;
+    press_play(ann).await;
+    are_in_place(&scene, &windows).await;
+    let shown = "(document.querySelector('#stage .shaka-text-container')?.textContent ?? '')";
+    choose(ben, "text-track", "Deutsch").await;
+    choose(ben, "audio-track", "Deutsch").await;
+    choose(ben, "quality", "90p").await;
+    choose(ann, "quality", "54p").await;
+    ann.until(&format!("{VIDEO}.videoHeight === 54")).await;
+    ben.until(&format!("{shown} === 'Guten Tag' && {VIDEO}.videoHeight === 90")).await;
+    // What he sees, and nobody else, comes damaged.
+    streams.break_down("large.mp4", Fault::Garbage);
+    seeks_to(ann, 60).await;
+    notice_says(ben, "the stream is damaged, or this browser cannot decode it").await;
+    are_in_place(&scene, &windows[..1]).await;
+    streams.mend();
+    are_in_place(&scene, &windows).await;
+    let heard = "player.getAudioTracks().find((track) => track.active).language === 'de'";
+    ben.until(&format!("{shown} === 'Guten Tag' && {VIDEO}.videoHeight === 90 && {heard}")).await;
+    ben.until("document.querySelector('#notice').hidden").await;
+    assert_eq!(ben.eval("document.querySelector('#away').hidden").await, true);
+    assert_eq!(sent(ann).await, json!(["HELLO", "PLAY", "SEEK"]), "nobody waited for him");
     assert_eq!(sent(ben).await, json!(["HELLO"]));
     close(windows).await;
 }

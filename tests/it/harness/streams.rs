@@ -116,45 +116,63 @@ impl Answer {
     }
 }
 
+/// How a request goes wrong.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Fault {
+    /// Out of order: a 503.
+    Down,
+    /// As much as should come, and none of it what it should be.
+    Garbage,
+}
+
 /// The server of the streams: `clear/`, `locked/`, and `live/` if there is a broadcast; each has `manifest.mpd` and `master.m3u8`.
 pub(crate) struct Streams {
     server: Server,
-    /// What is in the path of requests that fail.
-    broken: Arc<Mutex<Option<&'static str>>>,
+    /// What is in the path of requests that go wrong, and how they do.
+    fault: Arc<Mutex<Option<(&'static str, Fault)>>>,
     /// The paths that were asked for.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Streams {
     pub(crate) async fn start(key_server: &str, live: Option<&Broadcast>) -> Streams {
-        let broken = Arc::new(Mutex::new(None::<&str>));
+        let fault = Arc::new(Mutex::new(None::<(&str, Fault)>));
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (now_broken, asking, key_server) = (broken.clone(), asked.clone(), key_server.to_owned());
+        let (faults, asking, key_server) = (fault.clone(), asked.clone(), key_server.to_owned());
         let live = live.map(|live| live.folder.path().to_owned());
         // Before anybody waits for it.
         tokio::task::spawn_blocking(media::folder).await.unwrap();
         let server = Server::start(0, move |request| {
             asking.lock().unwrap().push(request.path.clone());
-            let is_broken = now_broken.lock().unwrap().is_some_and(|broken| request.path.contains(broken));
+            let fault = faults.lock().unwrap().filter(|(what, _)| request.path.contains(what)).map(|(_, fault)| fault);
             let path: Vec<&str> = request.path.split('/').skip(1).collect();
             let found = match (&path[..], &live) {
-                _ if is_broken => return std::future::ready(Answer::of(503)),
+                _ if fault == Some(Fault::Down) => return std::future::ready(Answer::of(503)),
                 (["live", file], Some(folder)) => read_from(folder, file),
                 (path, _) => find(path, "", &key_server),
             };
-            std::future::ready(found.map_or(Answer::of(404), |(body, kind)| Answer { status: 200, kind, body }))
+            std::future::ready(found.map_or(Answer::of(404), |(mut body, kind)| {
+                if fault == Some(Fault::Garbage) {
+                    body.fill(0);
+                }
+                Answer { status: 200, kind, body }
+            }))
         })
         .await;
-        Streams { server, broken, asked }
+        Streams { server, fault, asked }
     }
 
     pub(crate) fn url(&self) -> String {
         self.server.url()
     }
 
-    /// From now on what has this in its path is out of order; `None`: nothing is.
-    pub(crate) fn break_down(&self, what: Option<&'static str>) {
-        *self.broken.lock().unwrap() = what;
+    /// From now on what has this in its path goes wrong.
+    pub(crate) fn break_down(&self, what: &'static str, fault: Fault) {
+        *self.fault.lock().unwrap() = Some((what, fault));
+    }
+
+    pub(crate) fn mend(&self) {
+        *self.fault.lock().unwrap() = None;
     }
 
     /// How often what has this in its path was asked for.
