@@ -178,6 +178,11 @@ async fn two_people_are_in_the_same_place_of_a_stream_each_with_their_own_tracks
     ben.screenshot("adaptive").await;
     assert_eq!(ann.eval(&format!("[{heard}, {shown}]")).await, json!(["en", ""]), "hers are as they were");
 
+    // What the library does to its element, as where a stream has a gap, is nobody's wish.
+    ann.run(&format!("{VIDEO}.currentTime += 3; return 0;")).await;
+    ann.until(&format!("counted.seeks.length > 0 && !{VIDEO}.seeking")).await;
+    are_in_place(&scene, &windows).await;
+
     // The same film in the other form: what Ben chose he has again.
     scene.app.put_source(&scene.room, film("clear/master.m3u8")).await;
     press_play(ann).await;
@@ -328,10 +333,13 @@ async fn pieces_that_do_not_come_are_waited_for_and_nobody_is_moved() {
     let mut cat = scene.app.viewer(&scene.room).await;
     press_play(ann).await;
     are_in_place(&scene, &windows).await;
+    for window in &windows {
+        window.until(&format!("{VIDEO}.buffered.end(0) > {VIDEO}.currentTime + 15")).await;
+    }
     streams.break_down(".mp4", Fault::Down);
     // What has come already is shown, and nobody learns of it.
     let (asked, at) = (streams.asked_for(".mp4"), scene.position().await);
-    until(async || streams.asked_for(".mp4") >= asked + 4 && scene.position().await > at + 3.0).await;
+    until(async || streams.asked_for(".mp4") >= asked + 12 && scene.position().await > at + 7.0).await;
     for window in &windows {
         assert_eq!(
             window.eval(&format!("[{VIDEO}.paused, document.querySelector('#notice').hidden]")).await,
