@@ -123,7 +123,7 @@ fn hls_media(name: &str, key_server: &str) -> Option<String> {
 
 /// A file of the film's, or a manifest: its bytes and their kind. `query` goes with each address in it, so that what is asked
 /// of a server for the manifest is asked for all that it names.
-pub(in crate::harness) fn find(path: &[&str], query: &str, key_server: &str) -> Option<(Vec<u8>, &'static str)> {
+pub(crate) fn find(path: &[&str], query: &str, key_server: &str) -> Option<(Vec<u8>, &'static str)> {
     let [folder, file] = path else { return None };
     let (stem, kind) = file.rsplit_once('.')?;
     match kind {
