@@ -200,7 +200,7 @@ class Stream extends Player {
     listen("timeupdate", () => {
       // What is loading is nowhere yet.
       if (this.#waitsAt !== null) return;
-      if (this.#trouble !== null && this.#inHand() > 2 * ENOUGH_S) this.#fed();
+      if (this.#inHand() > 2 * this.#enough) this.#fed();
       this.emit("timeupdate");
     });
     listen("pause", () => {
@@ -270,7 +270,10 @@ class Stream extends Player {
         stallEnabled: false,
         // What cannot be decoded with one key cannot with the next try.
         allowMediaSourceRecoveries: false,
+        // A film without its subtitles is one all the same.
+        ignoreTextStreamFailures: true,
       },
+      manifest: { hls: { ignoreTextStreamFailures: true } },
     });
     player.getNetworkingEngine().registerRequestFilter((type, request) => {
       if (type === REQUEST.licence) Object.assign(request.headers, licence_headers);
@@ -291,7 +294,6 @@ class Stream extends Player {
       return;
     }
     if (this.#isOver || this.#hasFailed || attempt !== this.#attempt) return;
-    this.#retryMs = RETRY_MS;
     this.#trouble = null;
     const at = this.#waitsAt;
     const wasSent = this.#wasSent;
@@ -374,9 +376,7 @@ class Stream extends Player {
     if (this.#waitsAt !== null) return true;
     if (ended) this.#isDry = false;
     if (this.#isDry) {
-      const enough = this.live ? ENOUGH_LIVE_S : ENOUGH_S;
-      this.#isDry = readyState < HTMLMediaElement.HAVE_FUTURE_DATA || this.#inHand() < enough;
-      if (!this.#isDry) this.#fed();
+      this.#isDry = readyState < HTMLMediaElement.HAVE_FUTURE_DATA || this.#inHand() < this.#enough;
     }
     return this.#isDry;
   }
@@ -483,10 +483,13 @@ class Stream extends Player {
     return seconds < range.start ? edgeOf(range) : Math.min(seconds, range.end);
   }
 
+  /** What did not come has come, and there is something in hand. */
   #fed() {
     this.#trouble = null;
     this.#retryMs = RETRY_MS;
   }
+
+  get #enough() { return this.live ? ENOUGH_LIVE_S : ENOUGH_S; }
 
   /** How much is there to be shown from here, in seconds; all of it counts as enough. */
   #inHand() {

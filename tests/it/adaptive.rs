@@ -164,6 +164,11 @@ async fn two_people_are_in_the_same_place_of_a_stream_each_with_their_own_tracks
     assert_eq!(options(ben, "text-track").await, json!(["Off", "English", "German"]));
     assert_eq!(options(ben, "audio-track").await, json!(["English", "German"]));
     assert_eq!(options(ben, "quality").await, json!(["Automatic", "90p", "54p"]));
+    // Subtitles that do not come are no reason to stop.
+    streams.break_down("en.vtt", Fault::Down);
+    choose(ben, "text-track", "English").await;
+    until(async || streams.asked_for("en.vtt") > 0).await;
+    streams.mend();
     choose(ben, "text-track", "German").await;
     let shown = "(document.querySelector('#stage .shaka-text-container')?.textContent ?? '')";
     ben.until(&format!("{shown} === 'Guten Tag'")).await;

@@ -69,7 +69,10 @@ impl Lock {
         println!("Fetching {} {} for {plugin} …", self.name, self.version);
         let archive = match self.pack(&fetching)? {
             Ok(archive) => archive,
-            Err(reason) => return Ok(Some(reason)),
+            Err(reason) => {
+                fs::remove_dir_all(fetching)?;
+                return Ok(Some(reason));
+            }
         };
         let hash = format!("sha512-{}", STANDARD.encode(Sha512::digest(fs::read(&archive)?)));
         ensure!(hash == self.integrity, "{} {} is not what {plugin}'s vendor.lock pins", self.name, self.version);
