@@ -119,6 +119,10 @@ class Video extends Player {
     const { duration, seekable } = this.#video;
     return duration === Infinity && seekable.length > 0 ? Math.max(0, seekable.end(seekable.length - 1) - ENOUGH_S) : NaN;
   }
+  get liveStart() {
+    const { duration, seekable } = this.#video;
+    return duration === Infinity && seekable.length > 0 ? seekable.start(0) : NaN;
+  }
   get paused() { return this.#brokenAt !== null || this.#video.paused; }
   get seeking() { return this.#video.seeking; }
   get playbackRate() { return this.#video.playbackRate; }

@@ -164,21 +164,48 @@ async fn a_stream_without_an_end_shows_no_position() {
     ann.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_goes_to_the_live_edge_with_everybody() {
-    // The clip, as a browser has a stream: without an end, and with as much to go back to.
-    let stream = "window.edge = 100;
-        Object.defineProperty(HTMLMediaElement.prototype, 'duration', { get: () => Infinity });
-        const { get } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'seekable');
-        Object.defineProperty(HTMLMediaElement.prototype, 'seekable', {
-          get() { return get.call(this).length === 0 ? get.call(this) : { length: 1, start: () => 0, end: () => window.edge }; },
-        });";
+/// The clip, as a browser has a stream: without an end, and with what one can go back to from 100 s.
+async fn host_of_a_stream(start: u32) -> (Scene, Window) {
+    let stream = format!(
+        "window.edge = 100;
+        Object.defineProperty(HTMLMediaElement.prototype, 'duration', {{ get: () => Infinity }});
+        const {{ get }} = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'seekable');
+        Object.defineProperty(HTMLMediaElement.prototype, 'seekable', {{
+          get() {{
+            const real = get.call(this);
+            return real.length === 0 ? real : {{ length: 1, start: () => {start}, end: () => window.edge }};
+          }},
+        }});"
+    );
     let scene = Scene::new().await;
     let ann = scene.window().await;
-    ann.before_pages(stream).await;
+    ann.before_pages(&stream).await;
     ann.goto(&scene.host_link(&scene.app.url)).await;
     crate::harness::scene::joined(&ann).await;
     ann.until(&format!("{TIME} === 'Live'")).await;
+    (scene, ann)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_the_room_is_nowhere_in_begins_at_its_edge() {
+    let (scene, ann) = host_of_a_stream(50).await;
+    let mut ben = scene.app.viewer(&scene.room).await;
+    press_play(&ann).await;
+    let state = ben.sees(|state| state["playback"]["is_playing"] == true).await;
+    assert_eq!(state["playback"]["position_ms"], 98_000);
+    // It is in there now: it goes on where it was.
+    ann.run("window.edge = 119; return 0;").await;
+    press_play(&ann).await;
+    let paused = ben.sees(|state| state["playback"]["is_playing"] == false).await;
+    press_play(&ann).await;
+    let state = ben.sees(|state| state["playback"]["is_playing"] == true).await;
+    assert_eq!(state["playback"]["position_ms"], paused["playback"]["position_ms"]);
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_goes_to_the_live_edge_with_everybody() {
+    let (scene, ann) = host_of_a_stream(0).await;
     assert_eq!(ann.eval(SHOWN).await, json!(["play", "back", "forward", "edge"]));
     ann.screenshot("abilities-live").await;
     let mut ben = scene.app.viewer(&scene.room).await;
