@@ -261,6 +261,16 @@ async fn a_broadcast_is_joined_at_its_edge_and_everybody_sees_the_same_moment() 
         ben.until("document.querySelector('#connection').dataset.status === 'connected'").await;
         see_the_same_moment(&windows).await;
     }
+    // A room that has gone on for days counts from an earlier moment than whoever comes now.
+    let days_ms = 3 * 86_400_000;
+    let mut host = scene.app.host(&scene.room).await;
+    let now_ms = (scene.position().await * 1000.0) as i64;
+    host.seek(now_ms - 3000 + days_ms).await;
+    until(async || scene.position().await * 1000.0 > (days_ms + now_ms) as f64).await;
+    see_the_same_moment(&windows).await;
+    ben.0.refresh().await.unwrap();
+    ben.until("document.querySelector('#connection').dataset.status === 'connected'").await;
+    see_the_same_moment(&windows).await;
     assert_eq!(sent(ann).await, json!(["HELLO", "PLAY", "SEEK", "SEEK", "PLAY", "SEEK", "SEEK"]));
     assert_eq!(sent(ben).await, json!(["HELLO"]));
     close(windows).await;
