@@ -1,4 +1,4 @@
-//! Common Encryption in fragments (ISO 23001-7): ffmpeg encrypts the samples of fragmented files, and does not say in the
+//! Common Encryption in fragments (ISO 23001-7): ffmpeg 5 encrypts the samples of fragmented files, and does not say in the
 //! fragments how. Here it is said: each gets the `senc` box that tells a browser which bytes are encrypted, and from which
 //! initialisation vector.
 
@@ -13,7 +13,7 @@ pub(super) fn told(file: &[u8]) -> Vec<u8> {
     for (n, (name, place)) in boxes.iter().enumerate() {
         match name {
             b"sidx" => index = out.len()..out.len() + place.len(),
-            b"moof" => {
+            b"moof" if !is_told(file, place) => {
                 let samples = samples(file, place, &boxes[n + 1].1);
                 let vectors = sample..sample + samples.len() as u64;
                 let told = senc(file, vectors.clone(), &samples, is_video);
@@ -33,6 +33,11 @@ pub(super) fn told(file: &[u8]) -> Vec<u8> {
         grow(&mut out, index.start + 40 + 12 * n, growth);
     }
     out
+}
+
+/// Whether a fragment says it already.
+fn is_told(file: &[u8], moof: &Range<usize>) -> bool {
+    find(&file[moof.clone()], b"senc").is_some()
 }
 
 /// The boxes in a part of a file: their names, and where they are.

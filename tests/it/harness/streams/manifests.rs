@@ -7,23 +7,31 @@ use super::{
     media::{self, SECONDS, Track, hex},
 };
 
-/// What the folders have: `clear` all of it, `locked` a picture and a sound under a key.
-fn tracks(folder: &str) -> Option<(&'static [&'static str], &'static [&'static str], &'static [&'static str])> {
+type Names = &'static [&'static str];
+
+/// The tracks of a folder, by the names of their files.
+struct Tracks {
+    videos: Names,
+    sounds: Names,
+    texts: Names,
+}
+
+fn tracks(folder: &str) -> Option<Tracks> {
     match folder {
-        "clear" => Some((&["small", "large"], &["en", "de"], &["en", "de"])),
-        "locked" => Some((&["small-locked"], &["en-locked"], &[])),
+        "clear" => Some(Tracks { videos: &["small", "large"], sounds: &["en", "de"], texts: &["en", "de"] }),
+        "locked" => Some(Tracks { videos: &["small-locked"], sounds: &["en-locked"], texts: &[] }),
         _ => None,
     }
 }
 
-const NAMES: [(&str, &str); 2] = [("en", "English"), ("de", "Deutsch")];
+const LANGUAGES: [(&str, &str); 2] = [("en", "English"), ("de", "Deutsch")];
 
 fn size(name: &str) -> &'static str {
     if name == "large" { "160x90" } else { "96x54" }
 }
 
 fn dash(folder: &str, query: &str) -> Option<String> {
-    let (videos, sounds, texts) = tracks(folder)?;
+    let Tracks { videos, sounds, texts } = tracks(folder)?;
     let uuid = {
         let id = hex(KEY_ID);
         [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-")
@@ -74,11 +82,11 @@ fn dash(folder: &str, query: &str) -> Option<String> {
 }
 
 fn hls_master(folder: &str) -> Option<String> {
-    let (videos, sounds, texts) = tracks(folder)?;
+    let Tracks { videos, sounds, texts } = tracks(folder)?;
     let mut text = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n".to_owned();
     for (kind, group, list, prefix) in [("AUDIO", "sound", sounds, ""), ("SUBTITLES", "text", texts, "text-")] {
         for name in list {
-            let (lang, label) = NAMES.iter().find(|(lang, _)| name.starts_with(lang)).unwrap();
+            let (lang, label) = LANGUAGES.iter().find(|(lang, _)| name.starts_with(lang)).unwrap();
             let is_first = if kind == "AUDIO" && *lang == "en" { "YES" } else { "NO" };
             text += &format!(
                 "#EXT-X-MEDIA:TYPE={kind},GROUP-ID=\"{group}\",NAME=\"{label}\",LANGUAGE=\"{lang}\",DEFAULT={is_first},\

@@ -22,7 +22,8 @@ pub(super) fn folder() -> &'static Path {
         if !folder.is_dir() {
             let making = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
             make(making.path());
-            fs::rename(making.keep(), &folder).unwrap();
+            // Another run may have been quicker.
+            assert!(fs::rename(making.keep(), &folder).is_ok() || folder.is_dir());
         }
         folder
     })
