@@ -381,6 +381,41 @@ async fn pieces_that_do_not_come_are_waited_for_and_nobody_is_moved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn why_a_stream_cannot_be_played_is_said_in_words() {
+    if !streams::can_play() {
+        return;
+    }
+    let streams = Streams::start("", None).await;
+    let scene = scene(&streams, "", "nothing/manifest.mpd").await;
+    let ann = scene.window().await;
+    ann.goto(&scene.host_link(&scene.app.url)).await;
+    ann.join().await;
+    notice_says(&ann, "the server of the stream answered 404: there is no such thing").await;
+    for (fault, path, words) in [
+        (Some(Fault::Closed), "clear/manifest.mpd", "does not allow pages of this site to read from it"),
+        (Some(Fault::Garbage), "clear/master.m3u8", "the manifest is damaged"),
+        (Some(Fault::Odd), "clear/manifest.mpd", "this browser can decode none of the stream's formats"),
+        (None, "locked/manifest.mpd", "this server's operator has named no licence server"),
+    ] {
+        match fault {
+            Some(fault) => streams.break_down("/clear/", fault),
+            None => streams.mend(),
+        }
+        scene.app.put_source(&scene.room, film(path)).await;
+        notice_says(&ann, words).await;
+    }
+    // What may be better later is tried again.
+    streams.break_down("/clear/", Fault::Down);
+    scene.app.put_source(&scene.room, film("clear/master.m3u8")).await;
+    notice_says(&ann, "the server of the stream answered 503").await;
+    streams.mend();
+    press_play(&ann).await;
+    plays(&ann).await;
+    ann.until("document.querySelector('#notice').hidden").await;
+    ann.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_damaged_is_loaded_anew_as_the_person_had_it() {
     if !streams::can_play() {
         return;

@@ -91,15 +91,22 @@ struct Answer {
     status: u16,
     kind: &'static str,
     body: Vec<u8>,
+    /// Whether pages of other sites may read it.
+    is_open: bool,
 }
 
 impl Answer {
     fn of(status: u16) -> Answer {
-        Answer { status, kind: "text/plain", body: Vec::new() }
+        Answer { status, ..Answer::found(Vec::new(), "text/plain") }
+    }
+
+    fn found(body: Vec<u8>, kind: &'static str) -> Answer {
+        Answer { status: 200, kind, body, is_open: true }
     }
 
     async fn write(self, mut stream: impl AsyncWrite + Unpin, range: Option<std::ops::Range<usize>>) {
-        let Answer { status, kind, body } = self;
+        let Answer { status, kind, body, is_open } = self;
+        let open = if is_open { "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Headers: *\r\n" } else { "" };
         let whole = body.len();
         let (status, part, place) = match range.filter(|range| status == 200 && range.start < whole) {
             Some(range) => {
@@ -109,8 +116,8 @@ impl Answer {
             None => (status, 0..whole, String::new()),
         };
         let head = format!(
-            "HTTP/1.1 {status} as asked\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{place}Cache-Control: no-store\r\n\
-             Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Headers: *\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 {status} as asked\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{place}{open}Cache-Control: no-store\r\n\
+             Connection: close\r\n\r\n",
             part.len()
         );
         let _ = stream.write_all(head.as_bytes()).await;
@@ -126,6 +133,10 @@ pub(crate) enum Fault {
     Down,
     /// As much as should come, and none of it what it should be.
     Garbage,
+    /// Pages of other sites may not read it.
+    Closed,
+    /// Its picture is in a format that no browser knows.
+    Odd,
 }
 
 /// The server of the streams: `clear/`, `locked/`, and `live/` if there is a broadcast; each has `manifest.mpd` and `master.m3u8`.
@@ -155,10 +166,12 @@ impl Streams {
                 (path, _) => find(path, "", &key_server),
             };
             std::future::ready(found.map_or(Answer::of(404), |(mut body, kind)| {
-                if fault == Some(Fault::Garbage) {
-                    body.fill(0);
+                match fault {
+                    Some(Fault::Garbage) => body.fill(0),
+                    Some(Fault::Odd) => body = String::from_utf8_lossy(&body).replace("avc1", "odd1").into_bytes(),
+                    _ => {}
                 }
-                Answer { status: 200, kind, body }
+                Answer { is_open: fault != Some(Fault::Closed), ..Answer::found(body, kind) }
             }))
         })
         .await;
@@ -246,11 +259,11 @@ fn licence(request: &Request, gives: Licences) -> Answer {
     let [key_text, id] = [key, id].map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
     match gives {
         Licences::Refused => Answer::of(403),
-        Licences::Nonsense => Answer { status: 200, kind: "application/json", body: b"no licence".into() },
-        _ if request.path == "/key" => Answer { status: 200, kind: "application/octet-stream", body: key.into() },
+        Licences::Nonsense => Answer::found(b"no licence".into(), "application/json"),
+        _ if request.path == "/key" => Answer::found(key.into(), "application/octet-stream"),
         _ => {
             let keys = json!({ "keys": [{ "kty": "oct", "kid": id, "k": key_text }], "type": "temporary" });
-            Answer { status: 200, kind: "application/json", body: keys.to_string().into_bytes() }
+            Answer::found(keys.to_string().into_bytes(), "application/json")
         }
     }
 }
