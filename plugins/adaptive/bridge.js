@@ -10,8 +10,8 @@ const ENOUGH_LIVE_S = 0.5;
 /** What failed is tried again after this, and then after twice as long. */
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 30_000;
-/** A room may be waiting for a piece. */
-const MAX_PIECE_RETRY_MS = 8000;
+/** A room may be waiting for a segment. */
+const MAX_SEGMENT_RETRY_MS = 8000;
 
 /** Asked for ahead of the picture: a seek that is bent away or a line that hesitates is not seen. */
 const BUFFER_S = 20;
@@ -49,7 +49,7 @@ const REQUEST = { manifest: 0, segment: 1, licence: 2, key: 6 };
 
 const SERVERS = {
   [REQUEST.manifest]: "the server of the stream",
-  [REQUEST.segment]: "the server of the stream's pieces",
+  [REQUEST.segment]: "the server of the stream's segments",
   [REQUEST.licence]: "the licence server",
   [REQUEST.key]: "the licence server",
 };
@@ -242,9 +242,9 @@ class Stream extends Player {
     player.setVideoContainer(this.#screen);
     this.#configure(player);
     player.addEventListener("error", ({ detail }) => {
-      // What it can do without, or go round, it does; and a piece that does not come is none of its ends (`#misses`).
-      const isPiece = detail.category === CATEGORY.network && this.#waitsAt === null;
-      if (detail.severity === shaka.util.Error.Severity.CRITICAL && !isPiece) this.#broke(detail);
+      // What it can do without, or go round, it does; and a segment that does not come is none of its ends (`#misses`).
+      const isSegment = detail.category === CATEGORY.network && this.#waitsAt === null;
+      if (detail.severity === shaka.util.Error.Severity.CRITICAL && !isSegment) this.#broke(detail);
     });
     for (const type of ["trackschanged", "adaptation", "variantchanged", "textchanged"]) {
       player.addEventListener(type, () => { if (this.#waitsAt === null) this.emit("trackschange"); });
@@ -264,7 +264,7 @@ class Stream extends Player {
       drm: { servers },
       streaming: {
         bufferingGoal: BUFFER_S,
-        // A piece that does not come is asked for again and again: a stream has no end because of it.
+        // A segment that does not come is asked for again and again: a stream has no end because of it.
         failureCallback: (error) => this.#misses(error),
         // It would pause and play, or go a little further, where the room could not tell it from a person's hand.
         stallEnabled: false,
@@ -343,14 +343,14 @@ class Stream extends Player {
     this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
   }
 
-  /** A piece of the stream does not come: asked for again by and by, and told once there is nothing left to show. */
+  /** A segment of the stream does not come: asked for again by and by, and told once there is nothing left to show. */
   #misses(error) {
     if (this.#isOver || error.category !== CATEGORY.network || this.#waitsAt !== null) return;
     this.#trouble = wordsOf(error, false);
     if (this.stalled || this.#video.seeking) this.emit("error", this.#trouble);
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => this.#shaka.retryStreaming(0), this.#retryMs);
-    this.#retryMs = Math.min(this.#retryMs * 2, MAX_PIECE_RETRY_MS);
+    this.#retryMs = Math.min(this.#retryMs * 2, MAX_SEGMENT_RETRY_MS);
   }
 
   get currentTime() { return this.#waitsAt ?? this.#video.currentTime + this.#ahead; }

@@ -337,7 +337,7 @@ async fn what_is_under_a_key_plays_with_a_licence_and_without_one_it_is_said_why
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pieces_that_do_not_come_are_waited_for_and_nobody_is_moved() {
+async fn segments_that_do_not_come_are_waited_for_and_nobody_is_moved() {
     if !streams::can_play() {
         return;
     }
@@ -365,7 +365,7 @@ async fn pieces_that_do_not_come_are_waited_for_and_nobody_is_moved() {
     seeks_to(ann, 100).await;
     cat.sees(|state| state["playback"]["hold"] == "buffering").await;
     for window in &windows {
-        notice_says(window, "the server of the stream's pieces answered 503").await;
+        notice_says(window, "the server of the stream's segments answered 503").await;
     }
     streams.mend();
     let on = cat.sees(|state| state["playback"]["is_playing"] == true).await;

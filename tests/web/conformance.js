@@ -23,7 +23,7 @@ const PROVIDERS = {
   },
   vidking: { url: "https://www.vidking.net/embed/movie/1078605", isReloaded: true },
   mp4: { url: "/media/clock.webm", isFile: true, errors: [3, 4] },
-  // Fed piece by piece, and in the page all the same.
+  // Fed segment by segment, and in the page all the same.
   adaptive: { url: "/streams/clear/manifest.mpd", isFile: true, errors: [3, 4] },
   // The template that authors begin with.
   acme: { url: "https://play.acme.example/movie/4711", play: "play", seek: "seek", adverts: ["other"], isPlain: true },

@@ -115,14 +115,14 @@ fn hls_media(name: &str, key_server: &str) -> Option<String> {
     if !media::folder().join(format!("{name}.mp4")).is_file() {
         return None;
     }
-    let Track { head: first, index, pieces, .. } = Track::read(name);
+    let Track { head: first, index, segments, .. } = Track::read(name);
     let mut text = format!("{head}#EXT-X-TARGETDURATION:2\n");
     if name.ends_with("-locked") {
         text += &format!("#EXT-X-KEY:METHOD=SAMPLE-AES-CTR,URI=\"{key_server}key\",KEYFORMAT=\"identity\"\n");
     }
     text += &format!("#EXT-X-MAP:URI=\"{name}.mp4\",BYTERANGE=\"{first}@0\"\n");
     let mut at = index.end;
-    for (bytes, seconds) in pieces {
+    for (bytes, seconds) in segments {
         text += &format!("#EXTINF:{seconds:.5},\n#EXT-X-BYTERANGE:{bytes}@{at}\n{name}.mp4\n");
         at += bytes;
     }

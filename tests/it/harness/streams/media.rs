@@ -78,11 +78,11 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A file's head, its index, and the pieces that the index lists: length in bytes and in seconds.
+/// A file's head, its index, and the segments that the index lists: length in bytes and in seconds.
 pub(super) struct Track {
     pub(super) head: usize,
     pub(super) index: Range<usize>,
-    pub(super) pieces: Vec<(usize, f64)>,
+    pub(super) segments: Vec<(usize, f64)>,
     pub(super) codec: String,
 }
 
@@ -100,10 +100,10 @@ impl Track {
         // ISO 14496-12, 8.16.3: of version 1 the times have eight bytes.
         let (scale, list) = (number(index.start + 16) as f64, index.start + 36);
         let count = number(list) & 0xffff;
-        let piece = |n: usize| (number(list + 4 + 12 * n), number(list + 8 + 12 * n) as f64 / scale);
+        let segment = |n: usize| (number(list + 4 + 12 * n), number(list + 8 + 12 * n) as f64 / scale);
         let avc = bytes.windows(4).position(|name| name == b"avcC");
         // The profile stands behind the record's version.
         let codec = avc.map_or("mp4a.40.2".into(), |at| format!("avc1.{}", hex(&bytes[at + 5..at + 8])));
-        Track { head: index.start, index: index.clone(), pieces: (0..count).map(piece).collect(), codec }
+        Track { head: index.start, index: index.clone(), segments: (0..count).map(segment).collect(), codec }
     }
 }
