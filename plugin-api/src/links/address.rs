@@ -35,8 +35,16 @@ pub struct Address {
     segments: Vec<String>,
     query: Vec<(String, String)>,
     fragment: Vec<(String, String)>,
+    route: Option<Route>,
     /// As a browser would open it.
     url: Url,
+}
+
+/// Where a site that is one page says it is: `#/details?id=1`, or `#!/details?id=1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Route {
+    segments: Vec<String>,
+    query: Vec<(String, String)>,
 }
 
 /// Whose an address is. http and https are one: people's links are older than certificates.
@@ -125,10 +133,10 @@ impl Address {
                 Site::Elsewhere(host.strip_suffix('.').unwrap_or(host).to_owned(), url.port())
             }
         };
-        let decoded = |text: &str| percent_decode_str(text).decode_utf8().ok().map(String::from);
         let segments = url.path_segments()?.map(decoded).collect::<Option<_>>()?;
         let (query, fragment) = (pairs(url.query()), pairs(url.fragment()));
-        Some(Address { site, segments, query, fragment, url })
+        let route = url.fragment().and_then(Route::parse);
+        Some(Address { site, segments, query, fragment, route, url })
     }
 
     /// What an address leads to that is inside this one, relative to this one.
@@ -172,6 +180,15 @@ impl Address {
         }
     }
 
+    /// The name of its host, with the port if that is not the usual one; nothing on the host itself.
+    pub(super) fn authority(&self) -> Option<String> {
+        match &self.site {
+            Site::Here => None,
+            Site::Elsewhere(host, None) => Some(host.clone()),
+            Site::Elsewhere(host, Some(port)) => Some(format!("{host}:{port}")),
+        }
+    }
+
     /// The segments of the path; one slash at its end says nothing.
     pub(super) fn path(&self) -> &[String] {
         without_end(&self.segments)
@@ -182,10 +199,32 @@ impl Address {
         first(&self.query, name)
     }
 
+    /// The segments of the path behind `#`, if there is one.
+    pub(super) fn route(&self) -> Option<&[String]> {
+        self.route.as_ref().map(|route| without_end(&route.segments))
+    }
+
+    /// The first parameter of that name behind that path.
+    pub(super) fn route_query(&self, name: &str) -> Option<&str> {
+        first(&self.route.as_ref()?.query, name)
+    }
+
     /// The same in what follows `#`.
     pub(super) fn fragment(&self, name: &str) -> Option<&str> {
         first(&self.fragment, name)
     }
+}
+
+impl Route {
+    fn parse(fragment: &str) -> Option<Route> {
+        let rest = fragment.strip_prefix('!').unwrap_or(fragment).strip_prefix('/')?;
+        let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        Some(Route { segments: path.split('/').map(decoded).collect::<Option<_>>()?, query: pairs(query) })
+    }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(String::from)
 }
 
 pub(super) fn without_end(segments: &[String]) -> &[String] {

@@ -29,10 +29,13 @@ pub struct Link {
     /// segment is anything, `...` as the last segment anything that may follow. Decoded, in exactly these letters.
     #[serde(deserialize_with = "one_or_several")]
     pub path: Vec<String>,
+    /// Of a site that is one page: the path behind `#` or `#!`, written as `path` is. Then `query` is what follows it there.
+    #[serde(default)]
+    pub route: Option<String>,
     /// Parameters that have to be there: `{name}` takes the value, `*` is any, everything else is the value itself.
     #[serde(default)]
     pub query: BTreeMap<String, String>,
-    /// The id, put together from what was taken, like `{id}/{hash}`. Absent: what was taken as `{external_id}`.
+    /// The id, put together from what was taken, like `{id}/{hash}`; `{host}` is the host of the address. Absent: what was taken as `{external_id}`.
     #[serde(default)]
     pub external_id: Option<String>,
     /// Absent: a movie. An episode's season and episode are taken as `{season}` and `{episode}`.

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::{Media, MediaType, manifest::config_key};
 
+/// What every rule takes beside what it names: the host that the address is on. Of several that is part of the identity.
+const HOST: &str = "host";
+
 /// A refusal is a sentence.
 const MAX_REFUSAL_BYTES: usize = 200;
 
@@ -16,6 +19,7 @@ const MAX_REFUSAL_BYTES: usize = 200;
 pub(super) struct Rule {
     site: Site,
     paths: Vec<Path>,
+    route: Option<Path>,
     query: Vec<(String, Wanted)>,
     start: Vec<Parameter>,
     pub(super) meaning: Meaning,
@@ -84,6 +88,13 @@ impl Rule {
         if link.path.is_empty() {
             problems.push("path: name at least one, like \"/watch\"".into());
         }
+        let route = link.route.as_deref().and_then(|route| match Path::parse(route) {
+            Ok(route) => Some(route),
+            Err(problem) => {
+                problems.push(format!("route: {problem}"));
+                None
+            }
+        });
         let query: Vec<_> = link.query.iter().map(|(name, value)| (name.clone(), wanted(value))).collect();
         let start = link.start.iter().filter_map(|text| {
             let read = parameter(text);
@@ -93,7 +104,7 @@ impl Rule {
             read
         });
         let start = start.collect();
-        let taken: Vec<Vec<&str>> = read_paths.iter().map(|path| taken(path, &query)).collect();
+        let taken: Vec<Vec<&str>> = read_paths.iter().map(|path| taken(path, route.as_ref(), &query)).collect();
         for names in &taken {
             if let Some(twice) = names.iter().enumerate().find(|(n, name)| names[..*n].contains(name)) {
                 problems.push(format!("path: {{{}}} is taken twice", twice.1));
@@ -102,7 +113,7 @@ impl Rule {
         let meaning = meaning(link, &taken, &mut problems);
         match (site, meaning) {
             (Some(site), Some(meaning)) if problems.is_empty() => {
-                Ok(Rule { site, paths: read_paths, query, start, meaning })
+                Ok(Rule { site, paths: read_paths, route, query, start, meaning })
             }
             _ => Err(problems),
         }
@@ -141,16 +152,24 @@ impl Rule {
     fn take_path(&self, address: &Address, path: &[String]) -> Option<Captures> {
         let mut captures = Captures::default();
         for (name, wanted) in &self.query {
-            let value = address.query(name)?;
+            let value = if self.route.is_some() { address.route_query(name) } else { address.query(name) }?;
             match wanted {
                 Wanted::Anything => {}
                 Wanted::This(known) => (known == value).then_some(())?,
                 Wanted::Taken(name) => captures.take(name, value)?,
             }
         }
+        if let Some(route) = &self.route {
+            route.take(address.route()?, &mut captures)?;
+        }
         self.paths.iter().find_map(|pattern| {
             let mut captures = captures.clone();
-            pattern.take(path, &mut captures).map(|()| captures)
+            pattern.take(path, &mut captures)?;
+            // Last: what a rule takes by that name itself comes first.
+            if let Some(host) = address.authority() {
+                captures.take(HOST, &host)?;
+            }
+            Some(captures)
         })
     }
 
@@ -249,12 +268,13 @@ fn parameter(text: &str) -> Option<Parameter> {
 }
 
 /// Everything that is taken of an address with that path.
-fn taken<'a>(path: &'a Path, query: &'a [(String, Wanted)]) -> Vec<&'a str> {
+fn taken<'a>(path: &'a Path, route: Option<&'a Path>, query: &'a [(String, Wanted)]) -> Vec<&'a str> {
     let of_query = query.iter().filter_map(|(_, wanted)| match wanted {
         Wanted::Taken(name) => Some(name.as_str()),
         _ => None,
     });
-    path.names().into_iter().chain(of_query).collect()
+    let of_route = route.into_iter().flat_map(Path::names);
+    path.names().into_iter().chain(of_route).chain(of_query).collect()
 }
 
 /// What the rule says an address means, if it says that once; `taken` is what each of its paths takes.
@@ -309,7 +329,7 @@ fn media(link: &Link, taken: &[Vec<&str>], problems: &mut Vec<String>) -> Option
     };
     let numbers = [("season", link.season), ("episode", link.episode)];
     for names in taken {
-        for name in external_id.names().filter(|name| !names.contains(name)) {
+        for name in external_id.names().filter(|name| !names.contains(name) && *name != HOST) {
             problems.push(format!("external_id: {{{name}}} is not taken from the path or the query"));
         }
         for name in names {

@@ -298,3 +298,38 @@ fn an_exact_rule_holds_for_the_very_address_only() {
     assert!(matches!(meaning(""), Meaning::Media(..)));
     assert_eq!(meaning("films/"), Meaning::Nothing(None));
 }
+
+#[test]
+fn which_of_the_hosts_it_is_on_may_be_part_of_the_identity() {
+    let rule = "[[links]]\nunder = \"{config.sites}\"\npath = \"/w/{id}\"\nexternal_id = \"{host}/{id}\"\n";
+    let sites = under(rule, "sites = [\"https://a.example/\", \"https://b.example:8443/\", \"/tube/\"]");
+    assert_eq!(ids(&sites, "https://a.example/w/7"), ["movie `a.example/7`"]);
+    assert_eq!(ids(&sites, "b.example:8443/w/7"), ["movie `b.example:8443/7`"]);
+    assert_eq!(ids(&sites, "https://b.example/w/7"), [""; 0]);
+    assert_eq!(ids(&sites, "/tube/w/7"), [""; 0], "the host itself has no name");
+    let own = "[[links]]\nhosts = [\"*.acme.example\"]\npath = \"/{host}/{id}\"\nexternal_id = \"{host}/{id}\"\n";
+    assert_eq!(ids(&links(own), "www.acme.example/x/7"), ["movie `x/7`"], "what a rule takes by that name itself");
+}
+
+#[test]
+fn a_site_that_is_one_page_has_its_path_behind_the_hash() {
+    let rule = "[[links]]\nhosts = [\"acme.example\"]\npath = [\"/web\", \"/web/index.html\"]\nroute = \"/details/*\"\n\
+        query = { id = \"{external_id}\" }\n";
+    let links = links(rule);
+    for good in [
+        "acme.example/web/#/details/film?id=7&server=1",
+        "acme.example/web/index.html#!/details/film/?server=1&id=7",
+        "acme.example/web?x=1#/details/film?id=%37",
+    ] {
+        assert_eq!(ids(&links, good), ["movie `7`"], "{good}");
+    }
+    for bad in [
+        "acme.example/web/details/film?id=7",
+        "acme.example/web/?id=7#/details/film",
+        "acme.example/web/#details/film?id=7",
+        "acme.example/web/#/details?id=7",
+        "acme.example/#/details/film?id=7",
+    ] {
+        assert_eq!(ids(&links, bad), [""; 0], "{bad}");
+    }
+}
