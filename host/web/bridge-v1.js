@@ -172,6 +172,15 @@ export class FramePlayer extends Player {
   /** A message of the frame's, parsed. Bridges override it. */
   receive(_message) {}
 
+  /** What a text of the frame's says, as an object; anything else is ignored. Bridges whose player does not write JSON override it. */
+  parseText(text) {
+    try {
+      return JSON.parse(text);
+    } catch {
+      return null;
+    }
+  }
+
   /**
    * The player has been sent there: until it says so itself, its reports are of where it was before. `patienceMs` is how
    * long it may take; `isQuiet` says no `seeked` when it is there, for a start that is nobody's seek; `isAnew`: what was
@@ -277,14 +286,7 @@ export class FramePlayer extends Player {
     // A frame that was replaced, another frame, another site: all fail one of these.
     if (!this.#frame || event.source !== this.#frame.contentWindow) return;
     if (!this.#options.player.embed_origins.includes(event.origin)) return;
-    let message = event.data;
-    if (typeof message === "string") {
-      try {
-        message = JSON.parse(message);
-      } catch {
-        return;
-      }
-    }
+    const message = typeof event.data === "string" ? this.parseText(event.data) : event.data;
     if (message !== null && typeof message === "object") this.receive(message);
   }
 }
