@@ -50,7 +50,7 @@ async fn the_bridge_that_authors_begin_with_keeps_the_list() {
     keeps_the_list("acme").await;
 }
 
-async fn keeps_the_list(bridge: &str) {
+pub(crate) async fn keeps_the_list(bridge: &str) {
     let pages = players::serve_pages().await;
     let flags = players::serve().await;
     let browser = Browser::with_flags(&flags.iter().map(String::as_str).collect::<Vec<_>>());

@@ -13,11 +13,8 @@ use streamit_plugin_api::{
 };
 use streamit_test_servers::Redis;
 
-use self::tables::{
-    FILES, ID,
-    Means::{self, *},
-    VIDKING, VIMEO, YOUTUBE,
-};
+pub(crate) use self::tables::Means;
+use self::tables::{FILES, ID, Means::*, VIDKING, VIMEO, YOUTUBE};
 use crate::harness::{App, BUNDLED, episode, until};
 
 /// An identity in a few words.
@@ -30,7 +27,7 @@ fn identity(source: &Value) -> String {
     }
 }
 
-async fn means(app: &App, link: &str, expected: &Means) -> Result<(), String> {
+pub(crate) async fn means(app: &App, link: &str, expected: &Means) -> Result<(), String> {
     let answer = app.post("/api/v1/links", json!({ "link": link })).await;
     let came = &answer.body;
     let is_so = match expected {

@@ -38,6 +38,7 @@ mod assets; // a library's files, served and kept; what pages are told, and may 
 mod commands; // the command line and the configuration
 mod contract; // answers and messages against the published descriptions
 mod database; // databases as operators have them: pooled, cut off, full, locked, newer, backed up
+mod examples; // three real providers that are not bundled, written by the guide
 mod media; // files and pages over HTTP
 mod media_list; // choosing among the server's files, and the subtitles beside one
 mod plugins; // beginning, checking, dropping in and taking out a plugin, in Rust and in C

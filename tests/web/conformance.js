@@ -25,6 +25,18 @@ const PROVIDERS = {
   mp4: { url: "/media/clock.webm", isFile: true, errors: [3, 4] },
   // Fed segment by segment, and in the page all the same.
   adaptive: { url: "/streams/clear/manifest.mpd", isFile: true, errors: [3, 4] },
+  // The examples of real providers that are not bundled.
+  dailymotion: {
+    url: "https://www.dailymotion.com/embed/video/x84sh87",
+    play: "play", seek: "seek", adverts: ["other"], errors: ["DM002"], isPlain: true,
+  },
+  peertube: {
+    url: "https://video.example.org/videos/embed/kkGMgK9ZtnKfYAgnEtQxbv",
+    play: "play", seek: "seek", isPlain: true,
+    // What the operator names.
+    player: { embed_origins: ["https://video.example.org"] },
+  },
+  jellyfin: { url: "/media/clock.webm", isFile: true, errors: [3, 4] },
   // The template that authors begin with.
   acme: { url: "https://play.acme.example/movie/4711", play: "play", seek: "seek", adverts: ["other"], isPlain: true },
   // As bridges were before `seeking`, `stalled` and `rate`: such a one may still be put in.
@@ -514,7 +526,7 @@ add("its owner allows no other speed: no error of the video's", (provider) => on
   bench.heard({}, "a refused speed");
 }), ({ id }) => id !== "vimeo" && "no owner decides on its speed");
 
-for (const code of [2, 5, 100, 101, 150, 153, 999, "PasswordError", "PrivacyError", "RangeError", 3, 4]) {
+for (const code of [2, 5, 100, 101, 150, 153, 999, "PasswordError", "PrivacyError", "RangeError", "DM002", 3, 4]) {
   const without = ({ errors, isFile, isReloaded, isPlain }) =>
     !errors?.includes(code) && (isReloaded || isPlain ? "it tells of no errors" : isFile ? "not an error of a file" : "not an error of this player");
   // An error of another player's is no case of this one's.
@@ -715,7 +727,7 @@ async function runOne(provider, { name, run, without }) {
 async function runAll() {
   const query = new URLSearchParams(location.search);
   const id = query.get("bridge");
-  const provider = { id, ...PROVIDERS[id], player: await playerTable(id) };
+  const provider = { id, ...PROVIDERS[id], player: { ...await playerTable(id), ...PROVIDERS[id].player } };
   const only = query.get("only");
   const todo = CASES.filter(({ name, isOwn, without }) => (!only || name.includes(only)) && !(isOwn && provider.errors && without(provider)));
   const results = [];

@@ -33,7 +33,7 @@ const FIRM_RATE = 0.03;
 const HARD_RATE = 0.08;
 /** Firmly it would take thirteen seconds from here. */
 const HARD_BEYOND_S = 0.4;
-/** Errors beyond this are bent firmly: gently it would take twelve seconds. Jellyfin corrects nothing smaller. */
+/** Errors beyond this are bent firmly: gently it would take twelve seconds. Others correct nothing smaller. */
 const GENTLE_BELOW_S = 0.06;
 /** Soon after a move everyone expects a change: then also a small error is bent hard, to be gone when it is looked at. */
 const SOON_MS = 6000;

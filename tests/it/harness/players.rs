@@ -35,11 +35,13 @@ pub(crate) const VIMEO_SDK: npm::Package = npm::Package {
 };
 
 /// Each name, and the stand-in that answers under it.
-const PLAYERS: [(&str, &str); 4] = [
+const PLAYERS: [(&str, &str); 6] = [
     ("www.vidking.net", "vidking"),
     ("www.youtube-nocookie.com", "youtube"),
     ("player.vimeo.com", "vimeo"),
     ("play.acme.example", "acme"),
+    ("www.dailymotion.com", "dailymotion"),
+    ("video.example.org", "peertube"),
 ];
 
 /// Serves the stand-ins for as long as the runtime lives, and answers the browser flags that lead there.
@@ -117,6 +119,28 @@ pub(crate) async fn serve_pages() -> String {
     address
 }
 
+/// Serves the bundled clip as a Jellyfin server would: the film `id`, to whoever has the key, as it is. Answers the port.
+pub(crate) async fn serve_jellyfin(id: &'static str, key: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Some(request) = Request::read(&mut stream).await else { return };
+                let asks_with = |name: &str| request.query.get(name).map(String::as_str);
+                if asks_with("ApiKey") != Some(key) {
+                    respond(stream, "401 Unauthorized", "text/plain", b"").await;
+                } else if request.path != format!("/Videos/{id}/stream") || asks_with("static") != Some("true") {
+                    respond(stream, "404 Not Found", "text/plain", b"").await;
+                } else {
+                    clip(&request, stream, &Holds::default()).await;
+                }
+            });
+        }
+    });
+    port
+}
+
 type Holds = Mutex<HashMap<String, watch::Sender<bool>>>;
 
 async fn page(request: &Request, stream: impl AsyncWrite + Unpin, holds: &Holds) {
@@ -128,7 +152,11 @@ async fn page(request: &Request, stream: impl AsyncWrite + Unpin, holds: &Holds)
         ["plugins", "acme" | "old", name] => {
             file(stream, &repository().join("plugin-api/examples/acme").join(name)).await;
         }
-        ["plugins", id, name] => file(stream, &repository().join("plugins").join(id).join(name)).await,
+        ["plugins", id, name] => {
+            let bundled = repository().join("plugins").join(id);
+            let folder = if bundled.exists() { bundled } else { repository().join("plugins/examples").join(id) };
+            file(stream, &folder.join(name)).await;
+        }
         ["sdk", name] => match npm::fetch(&VIMEO_SDK) {
             Some(package) => file(stream, &package.join("dist").join(name)).await,
             None => respond(stream, "404 Not Found", "text/plain", b"").await,

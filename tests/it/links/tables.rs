@@ -1,7 +1,7 @@
 //! Every form of an address that is known to be pasted, and what it means.
 
 /// What an address means.
-pub(super) enum Means {
+pub(crate) enum Means {
     /// An identity of this provider, in the words of `identity`, and where it starts in seconds.
     Plays(&'static str, &'static str, f64),
     /// As above; the address leaves open which episode.
