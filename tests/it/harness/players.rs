@@ -133,7 +133,7 @@ pub(crate) async fn serve_jellyfin(id: &'static str, key: &'static str) -> u16 {
                 } else if request.path != format!("/Videos/{id}/stream") || asks_with("static") != Some("true") {
                     respond(stream, "404 Not Found", "text/plain", b"").await;
                 } else {
-                    clip(&request, stream, &Holds::default()).await;
+                    media(&request, stream, &Holds::default(), bundled_clip(), "video/webm").await;
                 }
             });
         }
@@ -164,8 +164,7 @@ async fn page(request: &Request, stream: impl AsyncWrite + Unpin, holds: &Holds)
         ["assets", "adaptive", "player.css"] => file(stream, &repository().join("plugins/adaptive/player.css")).await,
         ["assets", "adaptive", name] => file(stream, &streams::vendored().join(name)).await,
         ["media", "clock.webm"] => {
-            let clip = fs::read(repository().join("plugins/mp4/media/clock.webm")).unwrap();
-            media(request, stream, holds, clip, "video/webm").await;
+            media(request, stream, holds, bundled_clip(), "video/webm").await;
         }
         ["streams", ref path @ ..] => {
             let query = if request.asked.is_empty() { String::new() } else { format!("?{}", request.asked) };
@@ -182,6 +181,10 @@ async fn page(request: &Request, stream: impl AsyncWrite + Unpin, holds: &Holds)
         [name] => file(stream, &web(name)).await,
         _ => respond(stream, "404 Not Found", "text/plain", b"").await,
     }
+}
+
+fn bundled_clip() -> Vec<u8> {
+    fs::read(repository().join("plugins/mp4/media/clock.webm")).unwrap()
 }
 
 /// The clip's index is at its end: without it there is no seeking.
