@@ -506,8 +506,8 @@ function show() {
   if (!state || !connection) return;
   const { follower } = stage;
   transport.show({
-    // One that waits goes on by itself, unless somebody stops it.
-    isPlaying: state.playback.is_playing || state.playback.hold !== null,
+    // One that waits goes on by itself, unless somebody stops it, or what it waits for has to be loaded anew.
+    isPlaying: state.playback.is_playing || (state.playback.hold !== null && stage.trouble !== "failed"),
     seconds: here(),
     duration: follower?.duration ?? NaN,
     can: stage.can,
