@@ -145,7 +145,7 @@ async fn a_node_that_starts_again_is_told_where_the_room_was_by_the_hosts_next_p
         // Until a host is back, whoever saw more than the server knows goes on with that.
         let state = scene.app.viewer(&scene.room).await.sync().await;
         assert_eq!(state["playback"]["is_initial"], true);
-        ben.until(&format!("{VIDEO}.paused !== {is_playing} && {VIDEO}.currentTime * 1000 > {before} - 100")).await;
+        ben.until(&format!("{VIDEO}.paused !== {is_playing} && {VIDEO}.currentTime > {before} - 0.1")).await;
         ann.goto(&scene.link(&scene.app.url)).await;
         until(async || {
             let is_back = scene.app.view(&scene.room).await["playback"]["is_playing"] == is_playing;

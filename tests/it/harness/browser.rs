@@ -60,24 +60,9 @@ impl Browser {
 
     fn of(program: Option<PathBuf>, flags: &[&str]) -> Browser {
         let program = program.expect("chromium is installed; `cargo xtask test` sees to it");
-        let driver = find(&["chromedriver"]).expect("chromedriver is installed; `cargo xtask test` sees to it");
         let leavings = tempfile::tempdir().unwrap();
-        let mut command = Command::new(driver);
-        command.arg("--port=0").env("TMPDIR", leavings.path()).stdout(Stdio::piped()).stderr(Stdio::null());
-        #[cfg(unix)]
-        {
-            use std::os::unix::process::CommandExt;
-            // A group of its own, so that its browsers end with it even if a test does not close them.
-            command.process_group(0);
-        }
-        let mut driver = command.spawn().unwrap();
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port: u16 = lines
-            .by_ref()
-            .find_map(|line| line.unwrap().split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok())
-            .expect("chromedriver says its port");
-        // Whatever it says later must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        // Side by side with others one may find the port it chose taken by then, and ends.
+        let (driver, port) = (0..3).find_map(|_| driver(leavings.path())).expect("chromedriver says its port");
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         Browser { driver, program, _leavings: leavings, url: format!("http://127.0.0.1:{port}"), flags }
     }
@@ -113,6 +98,31 @@ impl Browser {
             .unwrap();
         Window(client, self.url.clone())
     }
+}
+
+/// A WebDriver on a port of its own, if it came to that.
+fn driver(leavings: &Path) -> Option<(Child, u16)> {
+    let program = find(&["chromedriver"]).expect("chromedriver is installed; `cargo xtask test` sees to it");
+    let mut command = Command::new(program);
+    command.arg("--port=0").env("TMPDIR", leavings).stdout(Stdio::piped()).stderr(Stdio::null());
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::CommandExt;
+        // A group of its own, so that its browsers end with it even if a test does not close them.
+        command.process_group(0);
+    }
+    let mut driver = command.spawn().unwrap();
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let port = lines
+        .by_ref()
+        .find_map(|line| line.unwrap().split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok());
+    let Some(port) = port else {
+        driver.wait().unwrap();
+        return None;
+    };
+    // Whatever it says later must not fill the pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    Some((driver, port))
 }
 
 impl Drop for Browser {
