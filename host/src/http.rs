@@ -119,8 +119,7 @@ pub fn router(state: AppState) -> Router {
         .route("/ws/v1/rooms/{code}", get(socket::upgrade))
         .route("/api/v1/providers/{id}/resolve", post(providers::resolve))
         .route("/api/v1/links", post(links::understand))
-        .route_layer(middleware::from_fn_with_state(state.clone(), client::guesses_are_counted))
-        .route_layer(middleware::from_fn_with_state(state.clone(), client::nothing_old_is_done));
+        .route_layer(middleware::from_fn_with_state(state.clone(), client::guarded));
     let mut router = Router::new()
         .merge(guarded)
         .route("/api/v1/providers", get(providers::list))

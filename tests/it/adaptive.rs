@@ -53,6 +53,15 @@ async fn two(scene: &Scene) -> [Window; 2] {
     [enter(scene.host_link(&scene.app.url)).await, enter(scene.link(&scene.app.url)).await]
 }
 
+/// The same in a room of such a server, and what it plays has begun.
+async fn in_play(streams: &Streams, more: &str, path: &str) -> (Scene, [Window; 2]) {
+    let scene = scene(streams, more, path).await;
+    let windows = two(&scene).await;
+    press_play(&windows[0]).await;
+    are_in_place(&scene, &windows).await;
+    (scene, windows)
+}
+
 async fn options(window: &Window, id: &str) -> Value {
     window.eval(&format!("[...document.querySelector('#{id}').options].map((option) => option.textContent)")).await
 }
@@ -160,11 +169,8 @@ async fn two_people_are_in_the_same_place_of_a_stream_each_with_their_own_tracks
         return;
     }
     let streams = Streams::start("", None).await;
-    let scene = scene(&streams, "", "clear/manifest.mpd").await;
-    let windows = two(&scene).await;
+    let (scene, windows) = in_play(&streams, "", "clear/manifest.mpd").await;
     let [ann, ben] = &windows;
-    press_play(ann).await;
-    are_in_place(&scene, &windows).await;
     seeks_to(ann, 60).await;
     for window in &windows {
         window.until(&format!("{VIDEO}.currentTime > 60")).await;
@@ -297,11 +303,8 @@ async fn what_is_under_a_key_plays_with_a_licence_and_without_one_it_is_said_why
         ", licence = {{ \"org.w3.clearkey\" = \"{}licence\" }}, licence_headers = {{ X-Licence-For = \"ann & ben\" }}",
         licences.url()
     );
-    let scene = scene(&streams, &more, "locked/manifest.mpd").await;
-    let windows = two(&scene).await;
+    let (scene, windows) = in_play(&streams, &more, "locked/manifest.mpd").await;
     let [ann, ben] = &windows;
-    press_play(ann).await;
-    are_in_place(&scene, &windows).await;
     let unlocked = "[player.keySystem(), player.drmInfo().licenseServerUri.startsWith('http')]";
     assert_eq!(ann.eval(unlocked).await, json!(["org.w3.clearkey", true]));
     let asked = licences.requests();
@@ -352,11 +355,8 @@ async fn segments_that_do_not_come_are_waited_for_and_nobody_is_moved() {
         return;
     }
     let streams = Streams::start("", None).await;
-    let scene = scene(&streams, "", "clear/manifest.mpd").await;
-    let windows = two(&scene).await;
+    let (scene, windows) = in_play(&streams, "", "clear/manifest.mpd").await;
     let [ann, ben] = &windows;
-    press_play(ann).await;
-    are_in_place(&scene, &windows).await;
     for window in &windows {
         window.until(&format!("{VIDEO}.buffered.end(0) > {VIDEO}.currentTime + 15")).await;
     }
@@ -430,11 +430,8 @@ async fn a_stream_that_was_damaged_is_loaded_anew_as_the_person_had_it() {
         return;
     }
     let streams = Streams::start("", None).await;
-    let scene = scene(&streams, "", "clear/master.m3u8").await;
-    let windows = two(&scene).await;
+    let (scene, windows) = in_play(&streams, "", "clear/master.m3u8").await;
     let [ann, ben] = &windows;
-    press_play(ann).await;
-    are_in_place(&scene, &windows).await;
     let shown = "(document.querySelector('#stage .shaka-text-container')?.textContent ?? '')";
     choose(ben, "text-track", "Deutsch").await;
     choose(ben, "audio-track", "Deutsch").await;

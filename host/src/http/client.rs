@@ -57,13 +57,17 @@ pub(super) fn found<T>(state: &AppState, address: IpAddr, found: Result<T, Lobby
 }
 
 /// Whoever has named too many rooms that do not exist, keys that are not a room's, or ids that make a plugin fail, waits
-/// before they name another: what they are told then does not depend on what they name.
-pub(super) async fn guesses_are_counted(
+/// before they name another: what they are told then does not depend on what they name. And a node that was held up finds in
+/// its sockets what nobody waits for any more: no change of that is carried out.
+pub(super) async fn guarded(
     State(state): State<AppState>,
     Address(address): Address,
     request: Request,
     next: Next,
 ) -> Result<Response, Error> {
+    if !request.method().is_safe() && state.sessions.may_read_old() {
+        return Err(Error::held_up());
+    }
     // Nothing is looked up for them, either.
     judge(&state, address, true)?;
     let response = next.run(request).await;
@@ -71,18 +75,6 @@ pub(super) async fn guesses_are_counted(
         judge(&state, address, false)?;
     }
     Ok(response)
-}
-
-/// A node that was held up finds in its sockets what nobody waits for any more: no change of that is carried out.
-pub(super) async fn nothing_old_is_done(
-    State(state): State<AppState>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Error> {
-    if !request.method().is_safe() && state.sessions.may_read_old() {
-        return Err(Error::held_up());
-    }
-    Ok(next.run(request).await)
 }
 
 /// The last address in X-Forwarded-For that no trusted proxy added: anything before it may be made up.
