@@ -175,7 +175,7 @@ async fn follows_commands(source: Value, far: u32) {
     assert!((a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1.0, "{a} and {b}");
     // A viewer's clicks are nobody else's business, and can be taken back.
     inside(ben, "(player.play(), player.seek(5), true)").await;
-    ben.until("!document.querySelector('#rejoin').hidden").await;
+    ben.until("!document.querySelector('#away').hidden").await;
     assert_eq!(inside(ann, "player.paused").await, true);
     // A frame tells the page some moments later where it was sent.
     reads_the_button().await;

@@ -209,6 +209,8 @@ impl Window {
         if css == "#play" {
             reads_the_button().await;
         }
+        // What is not shown yet cannot be clicked.
+        self.until(&format!("document.querySelector({}).checkVisibility()", json!(css))).await;
         self.0.wait().for_element(Locator::Css(css)).await.unwrap().click().await.unwrap();
     }
 
