@@ -20,6 +20,7 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -34,6 +35,13 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 
 /// A peer that acknowledges nothing for so long is gone, whatever TCP would hope.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How many come in at a time. What each needs at the door is used again by those behind: five hundred at once would leave
+/// the allocator two megabytes that nobody needs afterwards, and the last of them is in no sooner.
+const AT_THE_DOOR: usize = 32;
+
+/// Whoever has not come in by then does not keep others from it.
+const DOOR_DEADLINE: Duration = Duration::from_millis(5);
 
 /// After a connection could not be accepted: there are no files left, and there will be some soon.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -127,6 +135,7 @@ pub async fn serve(
     if is_inherited {
         tune(&SockRef::from(&listener));
     }
+    let door = Arc::new(Semaphore::new(AT_THE_DOOR));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -145,16 +154,26 @@ pub async fn serve(
         if !is_inherited {
             tune(&SockRef::from(&stream));
         }
-        tracker.spawn(connection(Held { stream, _place: place }, peer, app.clone(), stop.clone()));
+        tracker.spawn(connection(Held { stream, _place: place }, peer, app.clone(), door.clone(), stop.clone()));
     }
 }
 
-async fn connection(stream: Held, peer: SocketAddr, app: Router, stop: CancellationToken) {
+async fn connection(stream: Held, peer: SocketAddr, app: Router, door: Arc<Semaphore>, stop: CancellationToken) {
     // Whoever says nothing yet has no buffers.
     let said_something = timeout(HEAD_DEADLINE, stream.stream().readable());
     if !matches!(stop.run_until_cancelled(said_something).await, Some(Ok(Ok(())))) {
         return;
     }
+    let turn = door.acquire().await;
+    // On the heap, so that those who wait have little.
+    let mut connection = Box::pin(speak(stream, peer, app, stop));
+    if timeout(DOOR_DEADLINE, &mut connection).await.is_err() {
+        drop(turn);
+        connection.await;
+    }
+}
+
+async fn speak(stream: Held, peer: SocketAddr, app: Router, stop: CancellationToken) {
     let service = service_fn(move |mut request: axum::http::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         app.clone().oneshot(request)

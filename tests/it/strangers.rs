@@ -1,5 +1,7 @@
 //! What strangers can take, and what they are told.
 
+use std::io::ErrorKind;
+
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -175,6 +177,24 @@ async fn whoever_holds_connections_leaves_some_for_the_operator_and_frees_them_a
         until(|| async { app.view(&room).await["presence"]["viewers"] == 12 }).await;
         drop(members);
         until(|| async { app.view(&room).await["presence"]["viewers"] == 0 }).await;
+    }
+}
+
+/// Few come in at a time; that is not for whoever stops half way.
+#[tokio::test]
+async fn whoever_stops_in_the_middle_of_a_request_keeps_nobody_out() {
+    let app = App::start().await;
+    let mut halves = Vec::new();
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(app.url.strip_prefix("http://").unwrap()).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+        halves.push(stream);
+    }
+    let room = app.room().await;
+    app.viewer(&room).await;
+    for half in halves {
+        let ended = half.try_read(&mut [0; 1]);
+        assert!(matches!(&ended, Err(error) if error.kind() == ErrorKind::WouldBlock), "given up before: {ended:?}");
     }
 }
 
