@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::json;
+use streamit_npm::Package;
 
 use crate::harness::{
     App, BUNDLED,
@@ -14,7 +15,7 @@ use crate::harness::{
     scene::{Scene, joined, notice_says, press_play},
 };
 
-const AXE: npm::Package = npm::Package {
+const AXE: Package<'_> = Package {
     name: "axe-core",
     version: "4.14.1",
     integrity: "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",

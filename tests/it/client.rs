@@ -1,22 +1,15 @@
 //! The client library: its parts on their own, its types, and a page that somebody else makes with it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
+use streamit_npm::Package;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
-use crate::harness::{App, browser::Browser, npm};
-
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
+use crate::harness::{App, browser::Browser, npm, repository};
 
 /// The tests of `tests/web/unit`, in a page of the host's: no player, no socket, and time is an argument.
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +52,7 @@ async fn the_parts_do_what_they_say_in_a_real_browser() {
 /// Held by the TypeScript compiler, which never becomes part of the repository.
 #[test]
 fn the_library_is_well_typed() {
-    const TYPESCRIPT: npm::Package = npm::Package {
+    const TYPESCRIPT: Package<'_> = Package {
         name: "typescript",
         version: "5.9.3",
         integrity: "sha512-jl1vZzPDinLr9eUt3J/t7V6FgNEw9QjvBPdysz9KfQDD41fQrC2Y4vKQdiaUpFT4bXlb1RHhLpp8wtm6M5TgSw==",

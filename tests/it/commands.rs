@@ -10,7 +10,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::harness::{App, BUNDLED};
+use crate::harness::{App, BUNDLED, repository};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -269,7 +269,7 @@ async fn the_operators_listener_has_metrics_and_health() {
 #[test]
 fn the_cluster_example_is_valid_and_shows_no_password() {
     let mut app = App::prepare(BUNDLED);
-    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/cluster.toml");
+    let example = repository().join("config/cluster.toml");
     fs::copy(example, app.path("config/cluster.toml")).unwrap();
     let check = ["config", "check", "config/cluster.toml"];
     let missing = app.streamit(&check).output().unwrap();

@@ -1,11 +1,11 @@
 //! Real answers and real messages against the published OpenAPI and AsyncAPI.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, App, Member, clock, episode};
+use crate::harness::{Answer, App, Member, clock, episode, repository};
 
 /// One published description.
 struct Contract(Value);
@@ -172,7 +172,7 @@ async fn every_message_is_as_published() {
 }
 
 fn source(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+    fs::read_to_string(repository().join(path)).unwrap()
 }
 
 /// The variants of an enum in the source, as serde writes them.

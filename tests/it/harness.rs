@@ -26,6 +26,11 @@ pub(crate) use member::Member;
 /// Nothing in a scene takes this long, unless it never happens.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Where all of StreamIt's source is.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
 /// The four providers that come with StreamIt.
 pub(crate) const BUNDLED: &str = r#"
 [providers.mp4]
@@ -84,7 +89,7 @@ impl App {
             let target = folder.path().join("plugins").join(library.file_name().unwrap());
             fs::copy(library, target).unwrap();
         }
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let repository = repository();
         fs::copy(repository.join("plugins/mp4/media/clock.webm"), folder.path().join("media/clock.webm")).unwrap();
         // The host ends what has been idle for half a minute: no request shall meet that end.
         let http = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(10)).build().unwrap();

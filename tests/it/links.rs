@@ -2,7 +2,7 @@
 
 mod tables;
 
-use std::{fs, path::Path};
+use std::fs;
 
 use proptest::prelude::*;
 use reqwest::{Method, StatusCode};
@@ -15,7 +15,7 @@ use streamit_test_servers::Redis;
 
 pub(crate) use self::tables::Means;
 use self::tables::{FILES, ID, Means::*, VIDKING, VIMEO, YOUTUBE};
-use crate::harness::{App, BUNDLED, episode, until};
+use crate::harness::{App, BUNDLED, episode, repository, until};
 
 /// An identity in a few words.
 fn identity(source: &Value) -> String {
@@ -82,7 +82,7 @@ async fn a_file_that_a_template_puts_elsewhere_is_not_taken_for_another() {
 }
 
 fn manifest(id: &str) -> Manifest {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").join(id).join("provider.toml");
+    let file = repository().join("plugins").join(id).join("provider.toml");
     Manifest::parse(&fs::read_to_string(file).unwrap()).unwrap()
 }
 

@@ -5,9 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
+use crate::harness::repository;
 
 /// Every file below a folder of the repository, with its text.
 fn files(folder: &str) -> Vec<(PathBuf, String)> {

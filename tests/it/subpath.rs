@@ -1,6 +1,6 @@
 //! Below a path of somebody's site, behind nginx as `config/nginx.conf` has it: with the path passed on, and taken off.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use serde_json::{Value, json};
 use streamit_test_servers::{Nginx, free_port};
@@ -8,7 +8,7 @@ use streamit_test_servers::{Nginx, free_port};
 use crate::harness::{
     App, BUNDLED, Member,
     browser::Browser,
-    clock,
+    clock, repository,
     scene::{VIDEO, create_on_home_page, positions},
 };
 
@@ -20,7 +20,7 @@ async fn behind_nginx(is_stripped: bool) -> (App, Nginx, String) {
     let mut app = App::with(&format!("{server}{BUNDLED}")).await;
     let own = std::mem::replace(&mut app.url, url);
 
-    let site = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/nginx.conf")).unwrap();
+    let site = fs::read_to_string(repository().join("config/nginx.conf")).unwrap();
     let slash = if is_stripped { "/" } else { "" };
     let filled_in = [
         ("listen 80;", format!("listen 127.0.0.1:{port};")),

@@ -1,17 +1,11 @@
 //! What plugins bring of others' and the repository does not have: players, each pinned by its hash in the plugin's
 //! `vendor.lock`. They come from npm, are unpacked under `target/vendor/PLUGIN`, and a plugin's build takes them from there.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, ensure};
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
-use sha2::{Digest, Sha512};
+use streamit_npm::Package;
 
 use crate::{names_in, root};
 
@@ -63,60 +57,20 @@ impl Lock {
         if fs::read_to_string(&mark).is_ok_and(|integrity| integrity == self.integrity) {
             return Ok(None);
         }
-        let fetching = root().join("target/vendor").join(format!("{plugin}.part"));
-        let _ = fs::remove_dir_all(&fetching);
-        fs::create_dir_all(&fetching)?;
-        println!("Fetching {} {} for {plugin} …", self.name, self.version);
-        let archive = match self.pack(&fetching)? {
-            Ok(archive) => archive,
-            Err(reason) => {
-                fs::remove_dir_all(fetching)?;
-                return Ok(Some(reason));
-            }
+        let Lock { name, version, integrity, .. } = self;
+        println!("Fetching {name} {version} for {plugin} …");
+        let package = match (Package { name, version, integrity }).fetch(&root().join("target/npm"))? {
+            Ok(package) => package,
+            Err(reason) => return Ok(Some(reason)),
         };
-        let hash = format!("sha512-{}", STANDARD.encode(Sha512::digest(fs::read(&archive)?)));
-        ensure!(hash == self.integrity, "{} {} is not what {plugin}'s vendor.lock pins", self.name, self.version);
-        let paths = self.files.values().map(|path| format!("package/{path}"));
-        let unpacked = Command::new("tar")
-            .arg("xzf")
-            .arg(&archive)
-            .arg("-C")
-            .arg(&fetching)
-            .args(paths)
-            .status()
-            .context("no tar")?;
-        ensure!(unpacked.success(), "{} cannot be unpacked", archive.display());
-
         // What another version had left would be taken for this one's.
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
         for (name, path) in &self.files {
-            fs::copy(fetching.join("package").join(path), folder.join(name))
+            fs::copy(package.join(path), folder.join(name))
                 .with_context(|| format!("{} {} has no {path}", self.name, self.version))?;
         }
         fs::write(mark, &self.integrity)?;
-        fs::remove_dir_all(fetching)?;
         Ok(None)
-    }
-
-    /// The packed package in that folder, or why there is none. Nothing of what is in it is run.
-    fn pack(&self, folder: &Path) -> anyhow::Result<Result<PathBuf, String>> {
-        let package = format!("{}@{}", self.name, self.version);
-        let npm = Command::new("npm")
-            .args(["pack", &package, "--ignore-scripts", "--fetch-retries=1", "--loglevel=error", "--pack-destination"])
-            .arg(folder)
-            .output();
-        let output = match npm {
-            Ok(output) => output,
-            Err(error) => return Ok(Err(format!("npm cannot be started: {error}"))),
-        };
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let first = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("npm failed");
-            return Ok(Err(first.trim_start_matches("npm error ").to_owned()));
-        }
-        let mut files = fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-        let archive = files.find(|path| path.extension().is_some_and(|kind| kind == "tgz"));
-        archive.context("npm left no package").map(Ok)
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use tempfile::TempDir;
 
-use super::PATIENCE;
+use super::{PATIENCE, repository};
 
 /// Nobody presses a button that has said something else until so short a time ago (`host/web/seen.js`).
 const SEEN: Duration = Duration::from_millis(350);
@@ -255,7 +255,7 @@ impl Window {
 
     /// Keeps what the window shows, for people to look at: `target/screenshots/NAME.png`.
     pub(crate) async fn screenshot(&self, name: &str) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/screenshots");
+        let folder = repository().join("target/screenshots");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(format!("{name}.png")), self.0.screenshot().await.unwrap()).unwrap();
     }

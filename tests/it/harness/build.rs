@@ -2,12 +2,14 @@
 
 use std::{
     env,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::OnceLock,
 };
 
 use serde_json::Value;
+
+use super::repository;
 
 pub(crate) struct Artifacts {
     pub(crate) streamit: PathBuf,
@@ -34,7 +36,7 @@ fn build() -> Artifacts {
     let profile = env::var("STREAMIT_PROFILE").unwrap_or_else(|_| "dev".into());
     let output = cargo
         .args(["build", "--workspace", "--profile", &profile, "--message-format=json-render-diagnostics"])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
+        .current_dir(repository())
         .stderr(Stdio::inherit())
         .output()
         .unwrap();

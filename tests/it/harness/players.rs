@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use streamit_npm::Package;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
@@ -25,10 +26,10 @@ use tokio_rustls::{
     },
 };
 
-use super::{npm, streams};
+use super::{npm, repository, streams};
 
 /// Vimeo's SDK as it is published.
-pub(crate) const VIMEO_SDK: npm::Package = npm::Package {
+pub(crate) const VIMEO_SDK: Package<'_> = Package {
     name: "@vimeo/player",
     version: "2.30.4",
     integrity: "sha512-M8m1UAhJSb+KCWuXDLWHViwj+3YY/0ogwFquRfMHs9e9LYjXT9iB7n+sOCKwUusbiXuU2HKmXx+FEGHtYZfUSg==",
@@ -316,10 +317,6 @@ async fn respond(mut stream: impl AsyncWrite + Unpin, status: &str, kind: &str, 
     let _ = stream.shutdown().await;
 }
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
 fn web(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("web").join(name)
+    repository().join("tests/web").join(name)
 }

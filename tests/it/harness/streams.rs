@@ -6,7 +6,7 @@ mod manifests;
 mod media;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Child,
     sync::{Arc, Mutex},
 };
@@ -22,7 +22,7 @@ use tokio::{
 
 pub(super) use self::manifests::find;
 use self::manifests::read_from;
-use super::players::Request;
+use super::{players::Request, repository};
 
 const KEY: &[u8; 16] = b"sixteen bytes ok";
 const KEY_ID: &[u8; 16] = b"which key it is.";
@@ -44,7 +44,7 @@ pub(crate) fn has_player() -> bool {
 
 /// What `cargo xtask vendor` leaves for the plugin.
 pub(super) fn vendored() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/vendor/adaptive")
+    repository().join("target/vendor/adaptive")
 }
 
 // ---- The servers -------------------------------------------------------------------------------------------------------
