@@ -66,6 +66,111 @@ export class Player extends EventTarget {
   }
 }
 
+/** A video that ran dry goes on with so much in hand: with less it would only run dry again. */
+const ENOUGH_S = 2;
+
+/** What of a <video> is passed on as it comes. */
+const PASSED_ON = ["play", "timeupdate", "ended", "ratechange", "volumechange"];
+
+/**
+ * A player that is the browser's own <video>: for a file, or for a stream that a library of the bridge's feeds it with. The
+ * bridge puts `video` where it likes, gives it its source, and emits `ready` and `error`; all else may stay as it is here.
+ */
+export class VideoPlayer extends Player {
+  #video = document.createElement("video");
+  #isDry = false;
+
+  constructor() {
+    super();
+    const video = this.#video;
+    video.controls = true;
+    // Of the page's own button: it keeps the whole screen when the next film comes.
+    video.controlsList?.add("nofullscreen");
+    video.playsInline = true;
+    video.preload = "auto";
+    // No autoplay: the page plays when it is ready, for only then can it hear that the browser wants a click.
+    for (const type of [...PASSED_ON, "pause", "seeked", "waiting"]) video.addEventListener(type, () => this.hear(type));
+  }
+
+  get video() { return this.#video; }
+
+  get currentTime() { return this.#video.currentTime; }
+  get duration() { return this.#video.duration; }
+  get paused() { return this.#video.paused; }
+  get seeking() { return this.#video.seeking; }
+  get playbackRate() { return this.#video.playbackRate; }
+  set playbackRate(rate) { this.#video.playbackRate = rate; }
+  get muted() { return this.#video.muted; }
+  set muted(muted) { this.#video.muted = muted; }
+  get volume() { return this.#video.volume; }
+  set volume(volume) { this.#video.volume = volume; }
+
+  get stalled() {
+    const { readyState, ended, error } = this.#video;
+    if (error) return true;
+    if (ended) this.#isDry = false;
+    // What is buffered is an estimate: without a next picture it is dry, however much there seems to be.
+    if (this.#isDry) this.#isDry = readyState < HTMLMediaElement.HAVE_FUTURE_DATA || !this.hasEnough;
+    return this.#isDry;
+  }
+
+  /** Whether it has run out of data, and had not enough again when that was last asked. */
+  get isDry() { return this.#isDry; }
+  set isDry(isDry) { this.#isDry = isDry; }
+
+  /** Whether one that ran dry has enough to go on. */
+  get hasEnough() {
+    return this.#video.readyState >= HTMLMediaElement.HAVE_ENOUGH_DATA || this.inHand >= ENOUGH_S;
+  }
+
+  /** How much is there to be shown from here, in seconds; up to the end it is as much as one likes. */
+  get inHand() {
+    const { buffered, currentTime, duration } = this.#video;
+    for (let n = 0; n < buffered.length; n += 1) {
+      if (buffered.start(n) <= currentTime + 0.1 && currentTime < buffered.end(n)) {
+        const end = buffered.end(n);
+        return end >= duration - 0.5 ? Infinity : end - currentTime;
+      }
+    }
+    return 0;
+  }
+
+  play() { return this.#video.play(); }
+  pause() { this.#video.pause(); }
+  seek(seconds) { this.#video.currentTime = seconds; }
+
+  destroy() {
+    this.#video.pause();
+    // Without this a browser goes on loading what nobody sees.
+    this.#video.removeAttribute("src");
+    this.#video.load();
+    this.#video.remove();
+  }
+
+  /** The element says this: it is passed on if it is what the page understands by it. Bridges that know more override it. */
+  hear(type) {
+    const { ended, error, seeking } = this.#video;
+    switch (type) {
+      case "pause":
+        // At its end, and when it fails, it pauses by itself: that is `ended`, and `error`.
+        if (!ended && !error) this.emit("pause");
+        break;
+      case "seeked":
+        // Of one that was overtaken on its way: the next one's is still to come.
+        if (!seeking) this.emit("seeked");
+        break;
+      case "waiting":
+        // A seek waits too; that is `seeking`.
+        if (seeking || this.#isDry) break;
+        this.#isDry = true;
+        this.emit("waiting");
+        break;
+      default:
+        this.emit(type);
+    }
+  }
+}
+
 /** The error a browser gives for playing without a click, for players that only report it. */
 export function notAllowed() {
   return new DOMException("the browser wants a click before it plays", "NotAllowedError");
