@@ -1,6 +1,6 @@
 // HLS and DASH in a page: the browser's own <video>, fed by Shaka Player, which is one of the library's files. What is
 // encrypted the browser unlocks itself (EME), with licences from the servers that the operator named.
-import { Player } from "/bridge/v1.js";
+import { VideoPlayer } from "/bridge/v1.js";
 
 /** After it ran dry, so much has to be there again before it counts as going on: less would only run dry again. */
 const ENOUGH_S = 2;
@@ -130,9 +130,11 @@ function qualityLabel(track, all) {
 
 // ---- The player --------------------------------------------------------------------------------------------------------
 
-class Stream extends Player {
+/** What an element says of where it is, and whether it goes on. */
+const MOVES = new Set(["timeupdate", "pause", "seeked", "waiting"]);
+
+class Stream extends VideoPlayer {
   #screen = document.createElement("div");
-  #video = document.createElement("video");
   #style = document.createElement("link");
   #options;
   /** The library's player, once it is here. */
@@ -147,7 +149,6 @@ class Stream extends Player {
   #isDated = false;
   /** Whose seek is under way: an order's ("order"), nobody's ("own": the library's, or back to where it was), or a hand's. */
   #seekOf = null;
-  #isDry = false;
   /** What of the stream does not come, while there still is something to show. */
   #trouble = null;
   #retryMs = RETRY_MS;
@@ -164,18 +165,12 @@ class Stream extends Player {
     super();
     this.#options = options;
     this.#waitsAt = options.startAt || 0;
-    const video = this.#video;
-    video.controls = true;
-    // Of the page's own button: it keeps the whole screen when the next film comes.
-    video.controlsList?.add("nofullscreen");
-    video.playsInline = true;
     this.#screen.className = "adaptive";
     this.#style.rel = "stylesheet";
     this.#style.href = options.assets("player.css");
-    this.#screen.append(this.#style, video);
+    this.#screen.append(this.#style, this.video);
     stage.append(this.#screen);
     this.#tellOwnMoves();
-    this.#listen();
     this.#bring();
   }
 
@@ -183,7 +178,7 @@ class Stream extends Player {
   #tellOwnMoves() {
     const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "currentTime");
     const moved = () => { this.#seekOf ??= "own"; };
-    Object.defineProperty(this.#video, "currentTime", {
+    Object.defineProperty(this.video, "currentTime", {
       configurable: true,
       get,
       set(seconds) {
@@ -193,35 +188,18 @@ class Stream extends Player {
     });
   }
 
-  #listen() {
-    const video = this.#video;
-    const listen = (type, act) => video.addEventListener(type, () => { if (!this.#isOver) act(); });
-    for (const type of ["play", "ended", "ratechange", "volumechange"]) listen(type, () => this.emit(type));
-    listen("timeupdate", () => {
-      // What is loading is nowhere yet.
-      if (this.#waitsAt !== null) return;
-      if (this.#inHand() > 2 * this.#enough) this.#fed();
-      this.emit("timeupdate");
-    });
-    listen("pause", () => {
-      // At its end, and when it fails, it pauses by itself: that is `ended`, and `error`.
-      if (!video.ended && !video.error && this.#waitsAt === null) this.emit("pause");
-    });
-    listen("seeked", () => {
-      // Of one that was overtaken on its way: the next one's is still to come.
-      if (video.seeking || this.#waitsAt !== null) return;
+  hear(type) {
+    if (this.#isOver) return;
+    // What is loading is nowhere yet, and pauses and seeks by itself.
+    if (this.#waitsAt !== null && MOVES.has(type)) return;
+    if (type === "timeupdate" && this.inHand > 2 * this.#enough) this.#fed();
+    if (type === "seeked" && !this.video.seeking) {
       const isNobodys = this.#seekOf === "own";
       this.#seekOf = null;
-      if (!isNobodys) this.emit("seeked");
-    });
-    listen("waiting", () => {
-      // A seek waits too; that is `seeking`.
-      if (video.seeking || this.#waitsAt !== null) return;
-      const wasDry = this.#isDry;
-      this.#isDry = true;
-      if (!wasDry) this.emit("waiting");
-      if (this.#trouble !== null) this.emit("error", this.#trouble);
-    });
+      if (isNobodys) return;
+    }
+    super.hear(type);
+    if (type === "waiting" && !this.video.seeking && this.#trouble !== null) this.emit("error", this.#trouble);
   }
 
   async #bring() {
@@ -252,7 +230,7 @@ class Stream extends Player {
     // Where a film is to begin it need not be loaded from its beginning.
     player.addEventListener("manifestparsed", () => { if (!player.isLive()) player.updateStartTime(this.#waitsAt); });
     this.#shaka = player;
-    await player.attach(this.#video);
+    await player.attach(this.video);
     if (!this.#isOver) await this.#load();
   }
 
@@ -266,6 +244,8 @@ class Stream extends Player {
         bufferingGoal: BUFFER_S,
         // A segment that does not come is asked for again and again: a stream has no end because of it.
         failureCallback: (error) => this.#misses(error),
+        // No quality is taken away because one of its segments was late: that is nobody's choice, and all may be late.
+        maxDisabledTime: 0,
         // It would pause and play, or go a little further, where the room could not tell it from a person's hand.
         stallEnabled: false,
         // What cannot be decoded with one key cannot with the next try.
@@ -299,7 +279,7 @@ class Stream extends Player {
     const wasSent = this.#wasSent;
     this.#waitsAt = null;
     this.#wasSent = false;
-    this.#isDry = false;
+    this.isDry = false;
     if (player.isLive()) this.#date();
     this.#chooseAgain();
     // Back to where it was is nobody's seek; to where it was sent meanwhile is.
@@ -310,8 +290,8 @@ class Stream extends Player {
   }
 
   async #hasPicture() {
-    if (this.#video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return;
-    await new Promise((resolve) => { this.#video.addEventListener("loadeddata", resolve, { once: true }); });
+    if (this.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return;
+    await new Promise((resolve) => { this.video.addEventListener("loadeddata", resolve, { once: true }); });
   }
 
   /** What the element's time is a date's distance from. A stream whose pictures have no dates has its own time. */
@@ -347,46 +327,38 @@ class Stream extends Player {
   #misses(error) {
     if (this.#isOver || error.category !== CATEGORY.network || this.#waitsAt !== null) return;
     this.#trouble = wordsOf(error, false);
-    if (this.stalled || this.#video.seeking) this.emit("error", this.#trouble);
+    if (this.stalled || this.video.seeking) this.emit("error", this.#trouble);
+    this.#askAgain();
+  }
+
+  /** Until there is something in hand. */
+  #askAgain() {
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.#shaka.retryStreaming(0), this.#retryMs);
+    this.#retry = setTimeout(() => {
+      this.#shaka.retryStreaming(0);
+      if (this.#trouble !== null) this.#askAgain();
+    }, this.#retryMs);
     this.#retryMs = Math.min(this.#retryMs * 2, MAX_SEGMENT_RETRY_MS);
   }
 
-  get currentTime() { return this.#waitsAt ?? this.#video.currentTime + this.#ahead; }
+  get currentTime() { return this.#waitsAt ?? this.video.currentTime + this.#ahead; }
   get duration() {
-    if (this.#waitsAt !== null && !(this.#video.duration > 0)) return NaN;
-    return this.live ? Infinity : this.#video.duration + this.#ahead;
+    if (this.#waitsAt !== null && !(this.video.duration > 0)) return NaN;
+    return this.live ? Infinity : this.video.duration + this.#ahead;
   }
   get live() { return this.#shaka?.isLive() ?? false; }
   get liveStart() { return this.#liveRange()?.start ?? NaN; }
   get liveEdge() { return edgeOf(this.#liveRange()) ?? NaN; }
-  get paused() { return this.#waitsAt !== null || this.#video.paused; }
-  get seeking() { return this.#video.seeking; }
-  get playbackRate() { return this.#video.playbackRate; }
-  set playbackRate(rate) { this.#video.playbackRate = rate; }
-  get muted() { return this.#video.muted; }
-  set muted(muted) { this.#video.muted = muted; }
-  get volume() { return this.#video.volume; }
-  set volume(volume) { this.#video.volume = volume; }
-
-  get stalled() {
-    const { readyState, ended } = this.#video;
-    // One that is loading, or failed, has nothing to show until it has been loaded.
-    if (this.#waitsAt !== null) return true;
-    if (ended) this.#isDry = false;
-    if (this.#isDry) {
-      this.#isDry = readyState < HTMLMediaElement.HAVE_FUTURE_DATA || this.#inHand() < this.#enough;
-    }
-    return this.#isDry;
-  }
+  get paused() { return this.#waitsAt !== null || super.paused; }
+  /** One that is loading, or failed, has nothing to show until it has been loaded. */
+  get stalled() { return this.#waitsAt !== null || super.stalled; }
+  /** What a browser takes for enough of a stream is less than this. */
+  get hasEnough() { return this.inHand >= this.#enough; }
 
   async play() {
     // What it is told while it is loading it does when it has been loaded.
-    if (this.#waitsAt === null) await this.#video.play();
+    if (this.#waitsAt === null) await super.play();
   }
-
-  pause() { this.#video.pause(); }
 
   seek(seconds) {
     if (this.#waitsAt === null) {
@@ -400,7 +372,7 @@ class Stream extends Player {
   destroy() {
     this.#isOver = true;
     clearTimeout(this.#retry);
-    this.#video.pause();
+    this.video.pause();
     this.#screen.remove();
     this.#shaka?.destroy();
     this.#shaka = null;
@@ -467,7 +439,7 @@ class Stream extends Player {
     const { set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "currentTime");
     // The order matters: which place is meant may change what positions count from.
     const place = this.#nearest(seconds);
-    set.call(this.#video, Math.max(0, place - this.#ahead));
+    set.call(this.video, Math.max(0, place - this.#ahead));
   }
 
   /** The place that is meant; of a live stream, the edge if that has gone. */
@@ -490,18 +462,6 @@ class Stream extends Player {
   }
 
   get #enough() { return this.live ? ENOUGH_LIVE_S : ENOUGH_S; }
-
-  /** How much is there to be shown from here, in seconds; all of it counts as enough. */
-  #inHand() {
-    const { buffered, currentTime, duration } = this.#video;
-    for (let n = 0; n < buffered.length; n += 1) {
-      if (buffered.start(n) <= currentTime + 0.1 && currentTime < buffered.end(n)) {
-        const end = buffered.end(n);
-        return end >= duration - 0.5 ? Infinity : end - currentTime;
-      }
-    }
-    return 0;
-  }
 }
 
 /** What a load that was given up for another says of itself. */
