@@ -418,7 +418,9 @@ stage.addEventListener("change", () => {
   const { follower } = stage;
   if (!follower?.isDetached) hasStrayed = false;
   appoint();
-  say("sync", follower?.isStruggling
+  say("sync", follower?.isLoadingAhead
+    ? "Your line is slower than this video needs: it loads what comes next, and goes on when everyone is there."
+    : follower?.isStruggling
     ? "This device or its line cannot keep up with the video; it is brought back to the room now and then."
     : follower?.isStarving && !follower.isHolding && !follower.hasFailed ? "Waiting for the video: your line is slower than it needs." : null);
   show();

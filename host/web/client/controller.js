@@ -64,6 +64,13 @@ const STRUGGLE_PAUSE_MAX_MS = 120_000;
 const CALM_MS = 20_000;
 
 /**
+ * For so long a line that ran dry again loads before the room comes by: twice as long each time, and no less than getting
+ * there took. A line of half of what the video needs then shows it half of the time, and in its place.
+ */
+const LOAD_S = 5;
+const MAX_LOAD_S = 30;
+
+/**
  * A bend that mends less than this share of what it should has not helped; twice, and it is not tried again. MediaSync
  * keeps the like for each version of a browser.
  */
@@ -141,6 +148,8 @@ export class Controller {
   #soughtAt = [];
   /** Seeks since it was found that seeking does not help. */
   #struggles = 0;
+  /** How much to load when it runs dry the next time, in seconds. */
+  #loadS = LOAD_S;
   #nextSeekAt = -Infinity;
   #calmSince = Infinity;
   /** What the next settled error is the miss of, and how late it was begun. @type {{ kind: Move, lateS: number } | null} */
@@ -257,10 +266,21 @@ export class Controller {
     this.#learning = null;
   }
 
-  /** It ran dry again and again: for a while it is left behind with what it has, each time for longer. */
-  starvedAgain(/** @type {number} */ nowMs) {
+  /** It ran dry again and cannot wait ahead: for a while it is left behind with what it has, each time for longer. */
+  leaveBehind(/** @type {number} */ nowMs) {
     this.#struggles += 1;
     this.#leave(nowMs);
+  }
+
+  /**
+   * It ran dry again: so far ahead of the room it is sent, to load until the room comes by, in seconds.
+   * @param {number} [tookS] what it took to get somewhere, if the room had gone by meanwhile
+   */
+  loadAhead(tookS = 0) {
+    const seconds = Math.min(MAX_LOAD_S, Math.max(this.#loadS, tookS * MARGIN));
+    this.#loadS = Math.min(MAX_LOAD_S, 2 * seconds);
+    this.#calmSince = Infinity;
+    return seconds;
   }
 
   /** Its speed is 1 again, whoever saw to it. */
@@ -306,7 +326,10 @@ export class Controller {
    */
   #calm(nowMs, isCalm) {
     this.#calmSince = isCalm ? Math.min(this.#calmSince, nowMs) : Infinity;
-    if (nowMs - this.#calmSince > CALM_MS) this.#struggles = 0;
+    if (nowMs - this.#calmSince <= CALM_MS) return;
+    this.#struggles = 0;
+    this.#loadS = Math.max(LOAD_S, this.#loadS / 2);
+    this.#calmSince = nowMs;
   }
 
   /**

@@ -46,6 +46,9 @@ const CUT_SHORT_S = 2;
 /** Closer to the end of a video, whoever plays comes to it by themselves: a seek there would only be seen. */
 const COMES_TO_THE_END_S = 1;
 
+/** One that comes so much later than the room to where it was sent has come in vain. */
+const MISSED_MS = 1000;
+
 /** An appointment closer than this is now: timers of a browser are no finer. */
 const SOON_MS = 4;
 
@@ -87,7 +90,8 @@ const RATE_KINDS = ["none", "steps", "free"];
  * - `starving`, `fed`: the player has had nothing to show for a while; it has again.
  * - `short` (detail `{ seconds, duration }`): the video has ended before its time.
  * - `silent`: the player has said nothing since it was put up, or since it was told to play.
- * - `change`: something that a page shows is different (isDetached, isBlocked, isStruggling, hasEnded, hasFailed).
+ * - `change`: something that a page shows is different (isDetached, isBlocked, isStruggling, isLoadingAhead, hasEnded,
+ *   hasFailed).
  */
 export class Follower extends EventTarget {
   #player;
@@ -130,6 +134,8 @@ export class Follower extends EventTarget {
   #landing = null;
   /** Since when the player has been on its way to somewhere. */
   #leftAt = Infinity;
+  /** Whether the player waits ahead of the room to have more in hand when the room comes by. */
+  #isLoadingAhead = false;
   /** Whether a leader that came late has been sent once more for the present order. */
   #isSentAgain = false;
   #isOver = false;
@@ -200,6 +206,8 @@ export class Follower extends EventTarget {
     return this.#isReady && !this.isStarving && !this.#isHungry() && this.#isInPlace(this.#localNow());
   }
   get isStruggling() { return this.#controller.isStruggling; }
+  /** Whether the player waits ahead of the room, because its line is slower than the video needs. */
+  get isLoadingAhead() { return this.#isLoadingAhead; }
   /** Whether the player itself came to the end of what it has. */
   get ranOut() { return this.#hasEnded; }
   /** Whether the room is past the end of this video. */
@@ -376,8 +384,9 @@ export class Follower extends EventTarget {
   /**
    * To where the room is. A player that can be held lands ahead of it and waits there for its moment: however long a seek
    * takes, it then starts in time. One that cannot is sent to where the room will be when it gets there.
+   * @param {number} [loadS] how much further ahead of the room to wait, and to load meanwhile
    */
-  #jump() {
+  #jump(loadS = 0) {
     const now = this.#localNow();
     this.#straighten();
     if (this.isLoose || this.#limits.canPause === false) {
@@ -386,7 +395,7 @@ export class Follower extends EventTarget {
       if (this.#player.paused) this.#play(now);
       return;
     }
-    const seconds = this.#target(this.#controller.seekAllowance);
+    const seconds = this.#target(this.#controller.seekAllowance + loadS);
     if (isOver(seconds, this.duration)) {
       this.#seekTo(this.#target());
       if (this.#player.paused) this.#play(now);
@@ -394,6 +403,7 @@ export class Follower extends EventTarget {
     }
     this.#pause(now);
     this.#landing = { seconds, atMs: now };
+    this.#loadsAhead(loadS > 0);
     this.#seekTo(seconds);
   }
 
@@ -402,10 +412,13 @@ export class Follower extends EventTarget {
     const { seconds, atMs } = /** @type {{ seconds: number, atMs: number }} */ (this.#landing);
     this.#landing = null;
     const now = this.#localNow();
-    this.#controller.landed((now - atMs) / 1000);
+    const tookS = (now - atMs) / 1000;
+    this.#controller.landed(tookS);
     if (!this.#playback?.is_playing || this.#isDetached) return;
     const inMs = (seconds - this.#target(this.#startCost)) * 1000;
     if (inMs > SOON_MS) this.#goLater(inMs);
+    // The room has long gone by, and the line is known: from here it would have to be sent on at once.
+    else if (inMs < -MISSED_MS && this.#hunger.isSlow(now) && this.#mayLoadAhead()) this.#jump(this.#controller.loadAhead(tookS));
     else this.#play(now);
   }
 
@@ -567,6 +580,7 @@ export class Follower extends EventTarget {
   #play(/** @type {number} */ now) {
     // Playing on from its end, a player begins anew.
     if (this.#hasEnded) return;
+    this.#loadsAhead(false);
     if (this.#player.paused && !this.#player.seeking) {
       this.#controller.moved(this.#startKind, now, this.#target(this.#startCost) - this.#player.currentTime);
     }
@@ -603,6 +617,13 @@ export class Follower extends EventTarget {
     if (this.#appointment !== null) clearTimeout(this.#appointment);
     this.#appointment = null;
     this.#landing = null;
+    this.#loadsAhead(false);
+  }
+
+  #loadsAhead(/** @type {boolean} */ is) {
+    if (is === this.#isLoadingAhead) return;
+    this.#isLoadingAhead = is;
+    this.#emit("change");
   }
 
   // ---- What the player says ----------------------------------------------------------------------------------------
@@ -721,17 +742,29 @@ export class Follower extends EventTarget {
     const isWanted = this.#playback?.is_playing || this.isHolding || this.#player.seeking === true;
     const news = this.#hunger.look(now, {
       isHungry: isWanted && this.#isHungry(),
-      // On its way it has nothing to show, and is not starving: not as long as a seek may take, unless it failed.
-      isExpected: !this.hasFailed && this.#isOnItsWay() && now - this.#leftAt < MAX_SEEK_S * 1000,
+      // On its way it has nothing to show, and is not starving: not as long as a seek may take, unless it failed. Nor is
+      // one that waits for its moment.
+      isExpected: !this.hasFailed && (this.#appointment !== null || this.#isOnItsWay() && now - this.#leftAt < MAX_SEEK_S * 1000),
       isEnough: this.#isInPlace(now),
       isWaitedFor: this.isHolding,
+      hasFailed: this.hasFailed,
     });
     if (!news) return;
-    // Being sent ahead costs what it has in hand: it would only run dry again. One that failed has not run dry.
-    if (news === "starving" && this.#hunger.isAgain && !this.hasFailed) this.#controller.starvedAgain(now);
+    if (news === "starving" && this.#hunger.isSlow(now)) this.#ranDryAgain(now);
     this.#emit(news);
     this.#emit("change");
   }
+
+  /** The line is slower than the video needs: brought to where the room is, it would only run dry again. */
+  #ranDryAgain(/** @type {number} */ now) {
+    // Who leads is waited for.
+    if (this.isLeader && !this.#isArriving) return;
+    if (!this.#mayLoadAhead()) this.#controller.leaveBehind(now);
+    else if (!this.#isOnItsWay()) this.#jump(this.#controller.loadAhead());
+  }
+
+  /** Whether it can be sent ahead of the room and be held there. */
+  #mayLoadAhead() { return !this.isLoose && this.#limits.canPause !== false && this.#canSeek(); }
 
   /** Whether a paused player shows what the room does. */
   #isInPlace(/** @type {number} */ now) {
@@ -751,7 +784,7 @@ export class Follower extends EventTarget {
   #owesAnswer() {
     const { paused, seeking, stalled } = this.#player;
     // A file that starves has been said to: it may take as long as it takes.
-    if (stalled || (this.isStarving && !this.isLoose)) return false;
+    if (stalled || (this.isStarving && !this.isLoose) || this.#appointment !== null) return false;
     if (!this.#isReady) return true;
     const isLeftAlone = this.#isDetached || this.#isBlocked || this.#isAway || this.#isOver;
     return !isLeftAlone && this.#playback?.is_playing === true && (paused || seeking === true);

@@ -18,6 +18,7 @@ const MAX_PATIENCE_MS = 60_000;
  * @property {boolean} isExpected it has nothing because it is on its way to where it was sent
  * @property {boolean} isEnough what it has is enough for whoever waits for it
  * @property {boolean} isWaitedFor the room waits for it
+ * @property {boolean} hasFailed what it has nothing because of is no slow line
  */
 
 export class Hunger {
@@ -27,13 +28,18 @@ export class Hunger {
   /** @type {number | null} since when a player that the room waits for could go on */
   #fedSince = null;
   #fedAt = -Infinity;
-  #isAgain = false;
   #patienceMs = 0;
+  /** How often it has run dry, each time shortly after the time before, and when the last time was. */
+  #dries = 0;
+  #driedAt = -Infinity;
 
   get isStarving() { return this.#isStarving; }
 
-  /** Whether it starves, or did, shortly after it starved before. */
-  get isAgain() { return this.#isAgain; }
+  /**
+   * Whether it runs dry again and again, without having failed: its line is slower than it needs.
+   * @param {number} nowMs
+   */
+  isSlow(nowMs) { return this.#dries > 1 && nowMs - this.#driedAt < STARVES_AGAIN_MS; }
 
   /**
    * To be called some ten times a second. Answers what has just become so.
@@ -41,7 +47,8 @@ export class Hunger {
    * @param {Sight} sight
    * @returns {"starving" | "fed" | null}
    */
-  look(nowMs, { isHungry, isExpected, isEnough, isWaitedFor }) {
+  look(nowMs, { isHungry, isExpected, isEnough, isWaitedFor, hasFailed }) {
+    if (hasFailed) this.#dries = 0;
     if (isHungry) {
       this.#fedSince = null;
       if (!this.#isStarving && isExpected) this.#hungrySince = null;
@@ -66,8 +73,10 @@ export class Hunger {
 
   /** @param {number} nowMs */
   #starve(nowMs) {
-    this.#isAgain = nowMs - this.#fedAt < STARVES_AGAIN_MS;
-    this.#patienceMs = this.#isAgain ? Math.min(Math.max(PATIENCE_MS, this.#patienceMs * 2), MAX_PATIENCE_MS) : 0;
+    const isAgain = nowMs - this.#fedAt < STARVES_AGAIN_MS;
+    this.#patienceMs = isAgain ? Math.min(Math.max(PATIENCE_MS, this.#patienceMs * 2), MAX_PATIENCE_MS) : 0;
     this.#isStarving = true;
+    this.#dries = nowMs - this.#driedAt < STARVES_AGAIN_MS ? this.#dries + 1 : 1;
+    this.#driedAt = nowMs;
   }
 }
