@@ -159,9 +159,10 @@ pub async fn serve(
 }
 
 async fn connection(stream: Held, peer: SocketAddr, app: Router, door: Arc<Semaphore>, stop: CancellationToken) {
-    // Whoever says nothing yet has no buffers.
-    let said_something = timeout(HEAD_DEADLINE, stream.stream().readable());
-    if !matches!(stop.run_until_cancelled(said_something).await, Some(Ok(Ok(())))) {
+    // Whoever says nothing yet has no buffers. That a socket is readable a runtime may only think.
+    let mut first = [0];
+    let said_something = timeout(HEAD_DEADLINE, stream.stream().peek(&mut first));
+    if !matches!(stop.run_until_cancelled(said_something).await, Some(Ok(Ok(1)))) {
         return;
     }
     let turn = door.acquire().await;
@@ -291,6 +292,32 @@ mod tests {
         }
         let (answer, after) = answer_to("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(answer.contains("here") && deadline.contains(&after), "{answer} after {after:?}");
+    }
+
+    #[test]
+    fn whoever_says_nothing_takes_no_room() {
+        const SILENT: usize = 64;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let tracker = TaskTracker::new();
+        let places = Places::new(SILENT, 0, |_| true);
+        runtime.spawn(serve(listener, Router::new(), places, CancellationToken::new(), tracker.clone()));
+        let peers: Vec<_> = (0..SILENT).map(|_| std::net::TcpStream::connect(address).expect("a connection")).collect();
+        let taken = allocation_counter::measure(|| {
+            runtime.block_on(async {
+                while tracker.len() < SILENT {
+                    tokio::task::yield_now().await;
+                }
+                // Each has been looked at once they have all been accepted.
+                for _ in 0..2 * SILENT {
+                    tokio::task::yield_now().await;
+                }
+            });
+        });
+        let each = taken.bytes_current / SILENT as i64;
+        assert!(each < 4096, "{each} bytes each; whoever speaks has two buffers of 8192");
+        drop(peers);
     }
 
     #[cfg(target_os = "linux")]
