@@ -31,12 +31,15 @@ pub(super) struct Reader {
 }
 
 /// What is between the library and a line.
-#[derive(Default)]
 struct Buffers {
     /// Read, and not asked for yet.
     ahead: Bytes,
     /// To be written.
     out: Vec<u8>,
+    /// What the library has taken since it last gave a message.
+    taken: usize,
+    /// As much one message may be, with the heads of its frames: the library counts no frame that is empty.
+    most: usize,
 }
 
 impl Reader {
@@ -49,7 +52,13 @@ impl Reader {
             .max_message_size(Some(message_bytes))
             .max_frame_size(Some(message_bytes));
         let context = WebSocketContext::new(Role::Server, Some(config));
-        Reader { context, buffers: Buffers { ahead: first.into(), out: Vec::new() }, has_failed: false }
+        let buffers = Buffers {
+            ahead: first.into(),
+            out: Vec::new(),
+            taken: 0,
+            most: message_bytes.saturating_mul(2).max(SCRATCH_BYTES),
+        };
+        Reader { context, buffers, has_failed: false }
     }
 
     /// The next message. After one that is answered by itself, [`Reader::replies`] has the answer.
@@ -58,7 +67,10 @@ impl Reader {
             return discard(cx, line).map(Err);
         }
         match self.context.read(&mut Pipe { buffers: &mut self.buffers, source: Some((line, cx)) }) {
-            Ok(message) => Poll::Ready(Ok(message)),
+            Ok(message) => {
+                self.buffers.taken = 0;
+                Poll::Ready(Ok(message))
+            }
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
             Err(error) => {
                 self.has_failed = true;
@@ -102,6 +114,17 @@ struct Pipe<'a, 'b, 'c> {
 
 impl Read for Pipe<'_, '_, '_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.buffers.taken > self.buffers.most {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let taken = self.take_some(into)?;
+        self.buffers.taken += taken;
+        Ok(taken)
+    }
+}
+
+impl Pipe<'_, '_, '_> {
+    fn take_some(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let ahead = &mut self.buffers.ahead;
         if !ahead.is_empty() {
             let taken = ahead.len().min(into.len());
@@ -145,6 +168,9 @@ fn discard(cx: &mut Context<'_>, line: &Line) -> Poll<End> {
 fn unreadable(error: &Error) -> End {
     match error {
         Error::Capacity(_) => End::Close(close::TOO_BIG, "the message is too big"),
+        Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            End::Close(close::TOO_BIG, "the message is in too many pieces")
+        }
         Error::Utf8(_) => End::Close(CloseCode::Invalid.into(), "a text message must be UTF-8"),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
         Error::Protocol(_) => End::Close(CloseCode::Protocol.into(), "not the WebSocket protocol"),
@@ -261,6 +287,45 @@ mod tests {
         }
         client.flush(&mut wire).expect("written");
         (wire.into_inner().into(), heard)
+    }
+
+    /// What comes of a text in so many frames, and of empty frames that come after the first.
+    fn in_pieces(text: &str, frames: usize, empty: usize) -> Poll<Result<Message, End>> {
+        let mut client = WebSocketContext::new(Role::Client, None);
+        let mut wire = Cursor::new(Vec::new());
+        let pieces: Vec<_> = text.as_bytes().chunks(text.len().div_ceil(frames)).collect();
+        for (at, piece) in pieces.iter().enumerate() {
+            let kind = OpCode::Data(if at == 0 { Data::Text } else { Data::Continue });
+            let frame = Frame::message(piece.to_vec(), kind, at + 1 == pieces.len());
+            client.write(&mut wire, Message::Frame(frame)).expect("written");
+            for _ in 0..if at == 0 { empty } else { 0 } {
+                let nothing = Frame::message(Vec::new(), OpCode::Data(Data::Continue), false);
+                client.write(&mut wire, Message::Frame(nothing)).expect("written");
+            }
+        }
+        client.flush(&mut wire).expect("written");
+        let line = Line::over(Pieces::of(wire.into_inner().into(), &[1000]));
+        let mut reader = Reader::new(Vec::new(), 4096);
+        loop {
+            let polled = reader.poll(&mut Context::from_waker(Waker::noop()), &line);
+            if polled.is_ready() {
+                return polled;
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_may_be_in_many_pieces_but_not_go_on_for_ever() {
+        let text = "x".repeat(4096);
+        for (frames, empty) in [(1, 0), (400, 0), (2, 400)] {
+            let heard = in_pieces(&text, frames, empty);
+            assert!(
+                matches!(&heard, Poll::Ready(Ok(message)) if message.len() == 4096),
+                "{frames}, {empty}: {heard:?}"
+            );
+        }
+        let heard = in_pieces(&text, 2, 10_000);
+        assert!(matches!(heard, Poll::Ready(Err(End::Close(close::TOO_BIG, _)))), "{heard:?}");
     }
 
     proptest! {
