@@ -182,8 +182,9 @@ impl Rule {
 impl Host {
     fn parse(text: &str) -> Result<Host, String> {
         let (name, is_below) = text.strip_prefix("*.").map_or((text, false), |name| (name, true));
-        let Ok(url::Host::Domain(read)) = url::Host::parse(name) else {
-            return Err(format!("`{text}` is not the name of a host, like www.example.org or *.example.org"));
+        let read = match url::Host::parse(name) {
+            Ok(url::Host::Domain(read)) if !name.contains('*') => read,
+            _ => return Err(format!("`{text}` is not the name of a host, like www.example.org or *.example.org")),
         };
         if read != name || name.ends_with('.') {
             return Err(format!("`{text}`: write it as `{}`", read.trim_end_matches('.')));

@@ -59,6 +59,8 @@ fn a_wrong_rule_about_links_is_named_by_its_number_and_key() {
         ("hosts = [\"1.2.3.4\"]\npath = \"/{external_id}\"", "is not the name of a host"),
         ("hosts = [\"a.example:81\"]\npath = \"/{external_id}\"", "is not the name of a host"),
         ("hosts = [\"*.example\"]\npath = \"/{external_id}\"", "everybody's names"),
+        ("hosts = [\"*\"]\npath = \"/{external_id}\"", "is not the name of a host"),
+        ("hosts = [\"*.*.example.org\"]\npath = \"/{external_id}\"", "is not the name of a host"),
         ("under = \"base_url\"\npath = \"/{external_id}\"", "links[0].under: `base_url`: expected \"{config.key}\""),
         ("hosts = [\"a.example\"]\npath = \"{external_id}\"", "links[0].path: `{external_id}` does not begin"),
         ("hosts = [\"a.example\"]\npath = []", "links[0].path: name at least one"),

@@ -39,8 +39,12 @@ impl Kind {
     /// What a file is by its name; nothing if no player has a use for it.
     fn of_file(name: &str) -> Option<Kind> {
         let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-        if matches!(extension.as_deref(), Some("vtt" | "srt")) {
-            return Some(Kind::Subtitles);
+        match extension.as_deref() {
+            Some("vtt" | "srt") => return Some(Kind::Subtitles),
+            // What is written about a stream is chosen; its pieces, which lie beside it, are not.
+            Some("m3u8" | "mpd") => return Some(Kind::Video),
+            Some("ts" | "m4s") => return None,
+            _ => {}
         }
         match mime_guess::from_path(name).first_raw()? {
             kind if kind.starts_with("video/") => Some(Kind::Video),
@@ -204,6 +208,10 @@ mod tests {
             ("a.mp3", Some(Kind::Audio)),
             ("a.en.SRT", Some(Kind::Subtitles)),
             ("a.vtt", Some(Kind::Subtitles)),
+            ("a.m3u8", Some(Kind::Video)),
+            ("a.MPD", Some(Kind::Video)),
+            ("a.ts", None),
+            ("a.m4s", None),
             ("a.txt", None),
             ("webm", None),
         ] {
