@@ -36,8 +36,8 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// A peer that acknowledges nothing for so long is gone, whatever TCP would hope.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How many come in at a time. What each needs at the door is used again by those behind: five hundred at once would leave
-/// the allocator two megabytes that nobody needs afterwards, and the last of them is in no sooner.
+/// How many come in at a time. What each needs at the door is used again by those behind, and is not left with the
+/// allocator once for everybody.
 const AT_THE_DOOR: usize = 32;
 
 /// Whoever has not come in by then does not keep others from it.
@@ -159,7 +159,7 @@ pub async fn serve(
 }
 
 async fn connection(stream: Held, peer: SocketAddr, app: Router, door: Arc<Semaphore>, stop: CancellationToken) {
-    // Whoever says nothing yet has no buffers. That a socket is readable a runtime may only think.
+    // Whoever says nothing yet has no buffers. The socket itself is asked: `readable` answers for one that has nothing, too.
     let mut first = [0];
     let said_something = timeout(HEAD_DEADLINE, stream.stream().peek(&mut first));
     if !matches!(stop.run_until_cancelled(said_something).await, Some(Ok(Ok(1)))) {

@@ -1,9 +1,6 @@
 //! What axe-core finds on the pages, in the dark and in the light, in each of their states: nothing.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 use serde_json::json;
 use streamit_npm::Package;
@@ -46,10 +43,7 @@ async fn is_accessible(window: &Window, axe: &str, state: &str) {
                  return 0;",
             )
             .await;
-        let started = Instant::now();
-        while window.sees("window.found").await.is_none() {
-            assert!(started.elapsed() < LONGEST, "{state}, {scheme}: axe has not come to an end");
-        }
+        window.until_within(LONGEST, "window.found").await;
         let found = window
             .eval(
                 "window.found.map(({ id, help, nodes }) =>

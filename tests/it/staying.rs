@@ -513,15 +513,7 @@ async fn a_viewer_whose_line_is_too_slow_is_told_and_sought_less_and_less() {
     // It stands and loads ahead, until the room comes by; then there is a picture, in its place. A browser asks for nine
     // seconds of the clip at a time, so each of these takes half a minute.
     for sight in ["document.querySelector('#notice').textContent.includes('loads what comes next')", "!video.paused"] {
-        let sight = sight.replace("video", VIDEO);
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
-        while ben.sees(&sight).await.is_none() {
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "never true: {sight}; it says: {}",
-                ben.eval("document.body.innerText").await
-            );
-        }
+        ben.until_within(Duration::from_secs(90), &sight.replace("video", VIDEO)).await;
     }
     scene.is_in_place(&ben).await;
     assert_eq!(sent(&ben).await, json!(["HELLO"]));

@@ -389,7 +389,7 @@ export class Follower extends EventTarget {
   #jump(loadS = 0) {
     const now = this.#localNow();
     this.#straighten();
-    if (this.isLoose || this.#limits.canPause === false) {
+    if (!this.#mayWaitAhead()) {
       this.#seekTo(this.#target(this.#controller.costs.seek));
       this.#controller.moved("seek", now);
       if (this.#player.paused) this.#play(now);
@@ -418,7 +418,7 @@ export class Follower extends EventTarget {
     const inMs = (seconds - this.#target(this.#startCost)) * 1000;
     if (inMs > SOON_MS) this.#goLater(inMs);
     // The room has long gone by, and the line is known: from here it would have to be sent on at once.
-    else if (inMs < -MISSED_MS && this.#hunger.isSlow(now) && this.#mayLoadAhead()) this.#jump(this.#controller.loadAhead(tookS));
+    else if (inMs < -MISSED_MS && this.#hunger.isSlow(now) && this.#mayWaitAhead()) this.#jump(this.#controller.loadAhead(tookS));
     else this.#play(now);
   }
 
@@ -759,12 +759,12 @@ export class Follower extends EventTarget {
   #ranDryAgain(/** @type {number} */ now) {
     // Who leads is waited for.
     if (this.isLeader && !this.#isArriving) return;
-    if (!this.#mayLoadAhead()) this.#controller.leaveBehind(now);
+    if (!this.#mayWaitAhead()) this.#controller.leaveBehind(now);
     else if (!this.#isOnItsWay()) this.#jump(this.#controller.loadAhead());
   }
 
-  /** Whether it can be sent ahead of the room and be held there. */
-  #mayLoadAhead() { return !this.isLoose && this.#limits.canPause !== false && this.#canSeek(); }
+  /** Whether it can be sent ahead of the room and wait there. */
+  #mayWaitAhead() { return !this.isLoose && this.#limits.canPause !== false && this.#canSeek(); }
 
   /** Whether a paused player shows what the room does. */
   #isInPlace(/** @type {number} */ now) {

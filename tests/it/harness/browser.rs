@@ -146,7 +146,12 @@ impl Window {
 
     /// Waits until a script's expression is true, and answers it.
     pub(crate) async fn until(&self, expression: &str) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        self.until_within(PATIENCE, expression).await
+    }
+
+    /// As `until`, for what takes longer than anything else does.
+    pub(crate) async fn until_within(&self, patience: Duration, expression: &str) -> Value {
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(value) = self.sees(expression).await {
                 return value;

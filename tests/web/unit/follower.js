@@ -591,6 +591,7 @@ function starved(it, isThereMs = undefined) {
   it.pass(1000);
   equal(it.player.told.slice(0, 2).map((told) => told.slice(0, 5)), ["pause", "seek "], `${it.player.told}`);
   it.player.does("pause");
+  equal(it.player.playbackRate, 1, "going faster would only empty it sooner");
   const aheadS = it.player.aim - (it.player.currentTime + it.follower.error);
   it.pass(isThereMs ?? aheadS * 1000);
   it.player.does("seeked");
@@ -639,6 +640,7 @@ test("a player that cannot wait ahead of the room and starves again is left behi
   }
   equal(it.follower.isStruggling, true);
   equal(it.player.told.filter((told) => told.startsWith("seek")).length <= 1, true, `${it.player.told}`);
+  equal(it.player.playbackRate, 1, "going faster would only empty it sooner");
 });
 
 /** A player that cannot be bent, and buffers on its way: sought, it is there at once and shows nothing for `tookMs`. */
