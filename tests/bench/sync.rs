@@ -110,7 +110,7 @@ async fn main() {
 async fn together(lengths: &Lengths, table: &mut Table) {
     let app = App::start().await;
     let room = app.room().await;
-    let browser = Browser::start();
+    let browser = Browser::whole(&[]);
     let link = format!("{}/r/{}", app.url, room.code);
     say("opening four windows");
     let host = Seat::take(&browser, "host", &format!("{link}#key={}", room.key), "").await;
@@ -223,7 +223,7 @@ async fn together(lengths: &Lengths, table: &mut Table) {
 async fn the_hard_of_reach(lengths: &Lengths, table: &mut Table) {
     let app = App::start().await;
     let room = app.room().await;
-    let browser = Browser::start();
+    let browser = Browser::whole(&[]);
     let line = Proxy::to(&[app.url.strip_prefix("http://").unwrap()]);
     line.delay(FAR);
     let link = format!("{}/r/{}", app.url, room.code);
@@ -262,7 +262,7 @@ async fn the_hard_of_reach(lengths: &Lengths, table: &mut Table) {
 async fn the_starving(lengths: &Lengths, table: &mut Table, kind: &Line) {
     let app = App::start().await;
     let room = app.room().await;
-    let browser = Browser::start();
+    let browser = Browser::whole(&[]);
     let line = Proxy::to(&[app.url.strip_prefix("http://").unwrap()]);
     line.throttle(Some(SLOW_BYTES_PER_SEC));
     let link = format!("{}/r/{}", app.url, room.code);

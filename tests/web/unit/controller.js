@@ -139,6 +139,12 @@ test("a slow seek is allowed for at once, a quick one by and by", () => {
   equal(controller.seekAllowance, atFirst);
 });
 
+test("seeks that take now so long and now less are allowed for as the longest", () => {
+  const controller = new Controller(noCosts());
+  for (const tookS of [0.6, 0.3, 0.3, 0.6, 0.3]) controller.landed(tookS);
+  equal(controller.seekAllowance >= 0.6, true);
+});
+
 /** A seek while it plays that takes so long; it is planned for what is known. */
 function seek(controller, tookS) {
   const miss = tookS - controller.costs.seek;
