@@ -20,7 +20,6 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,13 +34,6 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 
 /// A peer that acknowledges nothing for so long is gone, whatever TCP would hope.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How many come in at a time. What each needs at the door is used again by those behind, and is not left with the
-/// allocator once for everybody.
-const AT_THE_DOOR: usize = 32;
-
-/// Whoever has not come in by then does not keep others from it.
-const DOOR_DEADLINE: Duration = Duration::from_millis(5);
 
 /// After a connection could not be accepted: there are no files left, and there will be some soon.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -135,7 +127,6 @@ pub async fn serve(
     if is_inherited {
         tune(&SockRef::from(&listener));
     }
-    let door = Arc::new(Semaphore::new(AT_THE_DOOR));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -154,24 +145,19 @@ pub async fn serve(
         if !is_inherited {
             tune(&SockRef::from(&stream));
         }
-        tracker.spawn(connection(Held { stream, _place: place }, peer, app.clone(), door.clone(), stop.clone()));
+        tracker.spawn(connection(Held { stream, _place: place }, peer, app.clone(), stop.clone()));
     }
 }
 
-async fn connection(stream: Held, peer: SocketAddr, app: Router, door: Arc<Semaphore>, stop: CancellationToken) {
+async fn connection(stream: Held, peer: SocketAddr, app: Router, stop: CancellationToken) {
     // Whoever says nothing yet has no buffers. The socket itself is asked: `readable` answers for one that has nothing, too.
     let mut first = [0];
     let said_something = timeout(HEAD_DEADLINE, stream.stream().peek(&mut first));
     if !matches!(stop.run_until_cancelled(said_something).await, Some(Ok(Ok(1)))) {
         return;
     }
-    let turn = door.acquire().await;
-    // On the heap, so that those who wait have little.
-    let mut connection = Box::pin(speak(stream, peer, app, stop));
-    if timeout(DOOR_DEADLINE, &mut connection).await.is_err() {
-        drop(turn);
-        connection.await;
-    }
+    // On the heap, so that who is silent has no room for it either.
+    Box::pin(speak(stream, peer, app, stop)).await;
 }
 
 async fn speak(stream: Held, peer: SocketAddr, app: Router, stop: CancellationToken) {

@@ -180,7 +180,7 @@ async fn whoever_holds_connections_leaves_some_for_the_operator_and_frees_them_a
     }
 }
 
-/// Few come in at a time; that is not for whoever stops half way.
+/// Whoever stops half way keeps nobody from it.
 #[tokio::test]
 async fn whoever_stops_in_the_middle_of_a_request_keeps_nobody_out() {
     let app = App::start().await;
