@@ -1,6 +1,6 @@
 // The home page: make a room, or find one.
 import { request, storeKey } from "./api.js";
-import { $, at, codeIn, describe, typed } from "./page.js";
+import { $, at, codeIn, describe, put, typed } from "./page.js";
 import { SourceForm } from "./source-form.js";
 
 const LIST_EVERY_MS = 5000;
@@ -102,7 +102,7 @@ function roomItem(code) {
 function fill(item, { title, source, presence }) {
   const texts = [title ?? describe(source), title ? describe(source) : source.provider, `${presence.viewers} watching`];
   [...item.firstChild.children].forEach((part, n) => {
-    if (part.textContent !== texts[n]) part.textContent = texts[n];
+    put(part, "textContent", texts[n]);
   });
 }
 

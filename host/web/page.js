@@ -12,6 +12,11 @@ const prefix = `streamit${root.pathname.replace(/\/$/, "")}`;
 /** @param {string} id */
 export const $ = (id) => document.getElementById(id);
 
+/** Sets a property that shows. What says the same as before would be laid out and painted again all the same. */
+export function put(element, property, value) {
+  if (element[property] !== value) element[property] = value;
+}
+
 /**
  * Texts in a storage of the browser's; without it nothing is kept, and nothing breaks. `area` is asked each time: where
  * storage is forbidden, even naming it throws.

@@ -2,7 +2,7 @@
 // It names no provider.
 import { ApiError, forgetKey, request, storeKey, storedKey } from "./api.js";
 import { cover, say, sayBriefly, sayNothing } from "./notices.js";
-import { $, at, codeIn, describe, kept, keptHere, keptTexts, typed, unturned } from "./page.js";
+import { $, at, codeIn, describe, kept, keptHere, keptTexts, put, typed, unturned } from "./page.js";
 import { reloadForNewcomers } from "./policy.js";
 import { SourceForm } from "./source-form.js";
 import { Stage } from "./stage.js";
@@ -519,7 +519,7 @@ function show() {
     hasEnded: (follower?.ranOut && !follower.isDetached) ?? false,
     canPlay: follower?.canPlay ?? false,
   });
-  $("away").hidden = !follower?.isDetached;
+  put($("away"), "hidden", !follower?.isDetached);
   panel.show({ follower, clock: connection.clock });
 }
 

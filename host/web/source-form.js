@@ -3,7 +3,7 @@
 import { request } from "./api.js";
 import { FileChooser } from "./file-chooser.js";
 import { MediaForm } from "./media-form.js";
-import { clockText, describe, unturned } from "./page.js";
+import { clockText, describe, put, unturned } from "./page.js";
 
 /** Nobody wants to hear what is wrong with half an address: it is asked about after a pause. */
 const PAUSE_MS = 400;
@@ -174,7 +174,7 @@ export class SourceForm {
   #say(text, kind = "hint") {
     const said = this.#root.querySelector(".said");
     // What is said again is not heard again.
-    if (said.textContent !== text) said.textContent = text;
+    put(said, "textContent", text);
     said.dataset.kind = kind;
     if (kind === "wrong") this.#link.setAttribute("aria-invalid", "true");
     else this.#link.removeAttribute("aria-invalid");

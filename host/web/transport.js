@@ -1,5 +1,5 @@
 // The host's controls: play, pause, and the position. They ask; what is shown is what the room says.
-import { $, clockText, spokenTime } from "./page.js";
+import { $, clockText, put, spokenTime } from "./page.js";
 import { Seen } from "./seen.js";
 import { isOver, localMs } from "../client/v1.js";
 
@@ -86,25 +86,25 @@ export class Transport extends EventTarget {
     this.#seen.show({ isPlaying: isPlaying && !hasEnded, hasEnded }, localMs(), isExpected);
     if (isPlaying === this.#asked) this.#asked = null;
     const label = isPlaying && !hasEnded ? "Pause" : "Play";
-    if ($("play").textContent !== label) $("play").textContent = label;
-    $("play").setAttribute("aria-disabled", String(label === "Play" && !view.canPlay));
-    $("play").hidden = !(label === "Pause" ? can.pause : can.play);
+    put($("play"), "textContent", label);
+    put($("play"), "ariaDisabled", String(label === "Play" && !view.canPlay));
+    put($("play"), "hidden", !(label === "Pause" ? can.pause : can.play));
     const hasEdge = Number.isFinite(liveEdge);
     // In a stream a step leads somewhere only if it is known how far one can go.
-    for (const id of ["back", "forward"]) $(id).hidden = !can.seek || (isLive && !hasEdge);
-    $("edge").hidden = !can.seek || !hasEdge;
+    for (const id of ["back", "forward"]) put($(id), "hidden", !can.seek || (isLive && !hasEdge));
+    put($("edge"), "hidden", !can.seek || !hasEdge);
     // Without an end there is no bar that would be true.
-    $("position").hidden = !can.seek || !hasEnd;
+    const bar = $("position");
+    put(bar, "hidden", !can.seek || !hasEnd);
     const shown = this.#held ?? (hasEnd ? Math.min(seconds, duration) : seconds);
     if (hasEnd) {
-      $("position").max = duration;
-      $("position").value = shown;
-      $("position").setAttribute("aria-valuetext", `${spokenTime(shown)} of ${spokenTime(duration)}`);
+      put(bar, "max", String(duration));
+      put(bar, "value", String(shown));
+      put(bar, "ariaValueText", `${spokenTime(shown)} of ${spokenTime(duration)}`);
     }
     const ended = hasEnded ? " · ended" : "";
     const time = hasEnd ? `${clockText(shown)} / ${clockText(duration)}` : clockText(shown);
-    const text = `${isLive ? "Live" : time}${ended}`;
-    if ($("time").textContent !== text) $("time").textContent = text;
+    put($("time"), "textContent", `${isLive ? "Live" : time}${ended}`);
     $("time").classList.toggle("live", isLive);
   }
 

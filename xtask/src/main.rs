@@ -181,7 +181,10 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
     if env::var_os(THREADS).is_none() {
         // Scenes wait for most of their time.
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        tests.env(THREADS, (2 * cores).to_string());
+        tests.env(THREADS, (3 * cores).to_string());
+    }
+    if env::var_os(TEMPORARY).is_none() && is_roomy_memory() {
+        tests.env(TEMPORARY, MEMORY);
     }
     let mut tests = tests.args(arguments).stdout(Stdio::piped()).spawn()?;
     let panics = pass_on(tests.stdout.take().context("the tests print nothing")?)?;
@@ -193,6 +196,29 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
 
 /// How many tests cargo's harness runs at a time.
 const THREADS: &str = "RUST_TEST_THREADS";
+
+/// Where the tests' temporary folders are. Browsers and databases fill them with thousands of small files.
+const TEMPORARY: &str = "TMPDIR";
+
+/// A file system in memory, where there is one.
+const MEMORY: &str = "/dev/shm";
+
+/// More than all tests together were seen to need (measured: 0.8 GB), and what else is there.
+const MEMORY_KIB: u64 = 4 * 1024 * 1024;
+
+/// Whether what is in memory has room, and may be executed: libraries of plugins are.
+fn is_roomy_memory() -> bool {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let may_execute = mounts.lines().any(|mount| {
+        let mut fields = mount.split(' ').skip(1);
+        fields.next() == Some(MEMORY)
+            && fields.next() == Some("tmpfs")
+            && fields.next().is_some_and(|options| !options.split(',').any(|option| option == "noexec"))
+    });
+    let free = Command::new("df").args(["--output=avail", MEMORY]).output().ok();
+    let free = free.and_then(|df| String::from_utf8_lossy(&df.stdout).lines().last()?.trim().parse().ok());
+    may_execute && free.is_some_and(|kib: u64| kib >= MEMORY_KIB)
+}
 
 /// Passes on what the tests print, and answers what their panics said: whoever sees only the end of a long log sees why.
 fn pass_on(output: impl Read) -> anyhow::Result<String> {

@@ -79,6 +79,8 @@ impl Browser {
             "--disable-sync",
             "--autoplay-policy=no-user-gesture-required",
             "--window-size=1280,900",
+            // Without a graphics card a picture takes as long to draw as it has points.
+            "--force-device-scale-factor=0.5",
         ]
         .map(Value::from)
         .into();
@@ -262,7 +264,15 @@ impl Window {
     pub(crate) async fn screenshot(&self, name: &str) {
         let folder = repository().join("target/screenshots");
         fs::create_dir_all(&folder).unwrap();
+        let is_coarse = self.eval("devicePixelRatio < 1").await == true;
+        if is_coarse {
+            let sharp = json!({ "width": 0, "height": 0, "deviceScaleFactor": 1, "mobile": false });
+            self.command("Emulation.setDeviceMetricsOverride", sharp).await;
+        }
         fs::write(folder.join(format!("{name}.png")), self.0.screenshot().await.unwrap()).unwrap();
+        if is_coarse {
+            self.command("Emulation.clearDeviceMetricsOverride", json!({})).await;
+        }
     }
 
     pub(crate) async fn resize(&self, width: u32, height: u32) {

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::LazyLock,
     thread,
     time::{Duration, Instant},
 };
@@ -133,12 +134,15 @@ fn find(name: &str) -> Option<PathBuf> {
 }
 
 fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n"))
+    static IS_ROOT: LazyLock<bool> =
+        LazyLock::new(|| Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.starts_with(b"0\n")));
+    *IS_ROOT
 }
 
 fn unprivileged() -> &'static str {
-    let exists = Command::new("id").arg("postgres").output().is_ok_and(|id| id.status.success());
-    if exists { "postgres" } else { "nobody" }
+    static EXISTS: LazyLock<bool> =
+        LazyLock::new(|| Command::new("id").arg("postgres").output().is_ok_and(|id| id.status.success()));
+    if *EXISTS { "postgres" } else { "nobody" }
 }
 
 fn run(command: &mut Command) {
