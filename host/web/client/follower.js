@@ -130,7 +130,7 @@ export class Follower extends EventTarget {
   #wasSought = true;
   /** Whether a paused picture was brought into place since the last order. */
   #isPlaced = false;
-  /** A seek under way after which the player waits for the room. @type {{ seconds: number, atMs: number } | null} */
+  /** A seek under way after which the player waits for the room. @type {{ atMs: number } | null} */
   #landing = null;
   /** Since when the player has been on its way to somewhere. */
   #leftAt = Infinity;
@@ -402,20 +402,21 @@ export class Follower extends EventTarget {
       return;
     }
     this.#pause(now);
-    this.#landing = { seconds, atMs: now };
+    this.#landing = { atMs: now };
     this.#loadsAhead(loadS > 0);
     this.#seekTo(seconds);
   }
 
   /** The player is where it was sent: it starts when the room comes by. */
   #land() {
-    const { seconds, atMs } = /** @type {{ seconds: number, atMs: number }} */ (this.#landing);
+    const { atMs } = /** @type {{ atMs: number }} */ (this.#landing);
     this.#landing = null;
     const now = this.#localNow();
     const tookS = (now - atMs) / 1000;
     this.#controller.landed(tookS);
     if (!this.#playback?.is_playing || this.#isDetached) return;
-    const inMs = (seconds - this.#target(this.#startCost)) * 1000;
+    // Beyond the edge of a stream it was sent to the edge: by where it is it goes, not by where it was to be.
+    const inMs = (this.#player.currentTime - this.#target(this.#startCost)) * 1000;
     if (inMs > SOON_MS) this.#goLater(inMs);
     // The room has long gone by, and the line is known: from here it would have to be sent on at once.
     else if (inMs < -MISSED_MS && this.#hunger.isSlow(now) && this.#mayWaitAhead()) this.#jump(this.#controller.loadAhead(tookS));

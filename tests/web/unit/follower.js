@@ -99,6 +99,19 @@ test("joining a playing room is one seek, ahead of the room, and a start", () =>
   equal(it.acts, []);
 });
 
+test("a player that was sent further than its stream goes starts from where it came to", () => {
+  const it = scene().inPlay(100);
+  // So much is allowed for that it is sent beyond the edge.
+  it.follower.controller.landed(4);
+  it.follower.apply(it.plays(130));
+  equal(it.player.aim > 134, true);
+  it.player.aim = 131;
+  it.player.does("pause");
+  it.pass(1000);
+  it.player.does("seeked");
+  equal(it.player.told.at(-1), "play");
+});
+
 test("a seek that takes five seconds is still ours", () => {
   const it = scene().inPlay(30);
   it.follower.apply(it.plays(300));
