@@ -8,7 +8,7 @@ use crate::harness::{
     App, BUNDLED, PATIENCE, Room,
     browser::{Browser, Window, reads_the_button},
     players,
-    scene::{self, COUNTED, press_play, sent},
+    scene::{self, COUNTED, can_play, press_play, sent},
     until,
 };
 
@@ -374,7 +374,7 @@ async fn a_host_whose_frame_is_slow_to_come_again_gives_no_order_by_loading_anew
             if is_playing {
                 scene.rests(ann).await;
             } else {
-                ann.until("document.querySelector('#play').getAttribute('aria-disabled') === 'false'").await;
+                can_play(ann).await;
                 inside(ann, "performance.now() > 5000 && player.paused").await;
             }
             assert_eq!(sent(ann).await, json!(["HELLO"]), "playing: {is_playing}");

@@ -6,7 +6,7 @@ use crate::harness::{
     App,
     browser::Browser,
     clock,
-    scene::{Scene, VIDEO, choose_example, close, joined, notice_says},
+    scene::{Scene, VIDEO, can_play, choose_example, close, joined, notice_says},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +55,7 @@ async fn a_bar_that_is_dragged_or_a_key_that_is_held_is_a_handful_of_orders() {
 async fn a_page_at_rest_has_nothing_laid_out_and_painted_again() {
     let scene = Scene::new().await;
     let ann = scene.host().await;
-    ann.until("document.querySelector('#play').getAttribute('aria-disabled') === 'false'").await;
+    can_play(&ann).await;
     // It looks at its player ten times a second.
     ann.run(
         "window.looks = 0;
@@ -147,9 +147,7 @@ async fn nothing_sticks_out_of_the_narrowest_phone() {
     let scene = Scene::new().await;
     let window = scene.window().await;
     for width in [320, 360] {
-        // Chromium's windows have a least width; its pages do not.
-        let metrics = json!({ "width": width, "height": 640, "deviceScaleFactor": 1, "mobile": true });
-        window.command("Emulation.setDeviceMetricsOverride", metrics).await;
+        window.as_phone(width, 640).await;
         let fits = format!("document.documentElement.scrollWidth <= {width}");
         window.goto(&scene.app.url).await;
         window.until("document.querySelector('select[name=provider]').options.length > 0").await;
@@ -219,7 +217,7 @@ async fn two_hosts_who_press_play_at_once_have_it_played() {
     let scene = Scene::new().await;
     let ann = scene.host().await;
     let mut tab = scene.app.host(&scene.room).await;
-    ann.until("document.querySelector('#play').getAttribute('aria-disabled') === 'false'").await;
+    can_play(&ann).await;
     ann.run("window.orders = () => counted.sent.filter((type) => type === 'PLAY' || type === 'PAUSE'); return 0;")
         .await;
     // Her hand is on its way when the other host's order arrives: it comes down a moment later.

@@ -294,8 +294,7 @@ async fn a_file_of_the_servers_is_chosen_with_the_keyboard() {
     press(enter).await;
     window.until(&format!("{FOCUSED} === 'sub/'")).await;
     press(down).await;
-    let metrics = json!({ "width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": true });
-    window.command("Emulation.setDeviceMetricsOverride", metrics).await;
+    window.as_phone(360, 740).await;
     window.until("document.documentElement.scrollWidth <= 360").await;
     window.screenshot("files-phone").await;
     press(enter).await;

@@ -6,7 +6,7 @@ use crate::harness::{
     App,
     browser::{Browser, Window},
     players,
-    scene::{Scene, VIDEO},
+    scene::{Scene, VIDEO, can_play},
 };
 
 const LINK: &str = "document.querySelector('[name=link]')";
@@ -73,7 +73,7 @@ async fn a_pasted_link_with_a_time_makes_a_room_that_starts_there() {
     window.join().await;
     window.until("document.querySelector('#time').textContent.startsWith('1:02:03')").await;
     // The stand-in of the player was brought there, too.
-    window.until("document.querySelector('#sync-rows') && document.querySelector('#play').getAttribute('aria-disabled') === 'false'").await;
+    can_play(&window).await;
     window.0.close().await.unwrap();
 }
 
@@ -177,8 +177,7 @@ async fn what_cannot_be_played_is_said_in_words() {
     says(&window, "YouTube · aqz-KE-bpKQ").await;
     window.until(&format!("!({is_marked})")).await;
 
-    let metrics = json!({ "width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": true });
-    window.command("Emulation.setDeviceMetricsOverride", metrics).await;
+    window.as_phone(320, 640).await;
     for link in ["https://example.org/".to_owned(), format!("/media/{}", "x".repeat(300))] {
         paste(&window, &link).await;
         window.until("document.querySelector('.said').dataset.kind !== 'hint'").await;

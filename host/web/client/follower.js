@@ -130,8 +130,8 @@ export class Follower extends EventTarget {
   #wasSought = true;
   /** Whether a paused picture was brought into place since the last order. */
   #isPlaced = false;
-  /** A seek under way after which the player waits for the room. @type {{ atMs: number } | null} */
-  #landing = null;
+  /** Whether the player is on its way to somewhere ahead of the room, to wait for it there. */
+  #isLanding = false;
   /** Since when the player has been on its way to somewhere. */
   #leftAt = Infinity;
   /** Whether the player waits ahead of the room to have more in hand when the room comes by. */
@@ -366,7 +366,7 @@ export class Follower extends EventTarget {
       if (Math.abs(this.error) > this.#orderTolerance() && this.#canSeek()) this.#jump();
       return;
     }
-    if (this.#landing) return;
+    if (this.#isLanding) return;
     const start = this.#startCost;
     const { at_ms } = /** @type {Playback} */ (this.#playback);
     const inMs = at_ms - this.#serverNow() - (start + this.offset) * 1000;
@@ -402,17 +402,16 @@ export class Follower extends EventTarget {
       return;
     }
     this.#pause(now);
-    this.#landing = { atMs: now };
+    this.#isLanding = true;
     this.#loadsAhead(loadS > 0);
     this.#seekTo(seconds);
   }
 
   /** The player is where it was sent: it starts when the room comes by. */
   #land() {
-    const { atMs } = /** @type {{ atMs: number }} */ (this.#landing);
-    this.#landing = null;
+    this.#isLanding = false;
     const now = this.#localNow();
-    const tookS = (now - atMs) / 1000;
+    const tookS = (now - this.#leftAt) / 1000;
     this.#controller.landed(tookS);
     if (!this.#playback?.is_playing || this.#isDetached) return;
     // Beyond the edge of a stream it was sent to the edge: by where it is it goes, not by where it was to be.
@@ -435,7 +434,7 @@ export class Follower extends EventTarget {
   /** Keeps a playing player where it should be. */
   #hold(/** @type {number} */ now) {
     if (this.#restAtTheEnd() || this.#appointment !== null) return;
-    if (this.#landing) {
+    if (this.#isLanding) {
       if (!this.#player.seeking && !this.#orders.isOpen("seek", now)) this.#land();
       return;
     }
@@ -617,7 +616,7 @@ export class Follower extends EventTarget {
   #cancelAppointment() {
     if (this.#appointment !== null) clearTimeout(this.#appointment);
     this.#appointment = null;
-    this.#landing = null;
+    this.#isLanding = false;
     this.#loadsAhead(false);
   }
 
@@ -683,7 +682,7 @@ export class Follower extends EventTarget {
     // Whoever goes back from the end, with the player's own bar, too, is there no more.
     if (kind === "seek" && !isOver(this.#player.currentTime + END_S, this.duration)) this.#hasEnded = false;
     if (this.#orders.isAnswer(kind, now)) {
-      if (kind === "seek" && this.#landing && !this.#player.seeking) this.#land();
+      if (kind === "seek" && this.#isLanding && !this.#player.seeking) this.#land();
       return;
     }
     if (!this.#isReady || !this.#playback || this.#isAway || !this.#isVisible()) return;
@@ -729,12 +728,12 @@ export class Follower extends EventTarget {
 
   /** Whether the person's own hand sent it somewhere: what they want is known when it has come, and is not undone before. */
   #isSoughtByHand(/** @type {number} */ now) {
-    const isByHand = this.#player.seeking === true && this.#landing === null && !this.#orders.isOpen("seek", now);
+    const isByHand = this.#player.seeking === true && !this.#isLanding && !this.#orders.isOpen("seek", now);
     return isByHand && now - this.#leftAt < MAX_SEEK_S * 1000;
   }
 
   /** Whether it is going somewhere, by an order or a person's hand, and has not shown a picture there. */
-  #isOnItsWay() { return this.#player.seeking === true || this.#landing !== null || this.#controller.isSeeking; }
+  #isOnItsWay() { return this.#player.seeking === true || this.#isLanding || this.#controller.isSeeking; }
 
   /** @param {number} now */
   #watchHunger(now) {

@@ -266,13 +266,23 @@ impl Window {
         fs::create_dir_all(&folder).unwrap();
         let is_coarse = self.eval("devicePixelRatio < 1").await == true;
         if is_coarse {
-            let sharp = json!({ "width": 0, "height": 0, "deviceScaleFactor": 1, "mobile": false });
-            self.command("Emulation.setDeviceMetricsOverride", sharp).await;
+            // Of the size it has.
+            self.whole_points(0, 0, false).await;
         }
         fs::write(folder.join(format!("{name}.png")), self.0.screenshot().await.unwrap()).unwrap();
         if is_coarse {
             self.command("Emulation.clearDeviceMetricsOverride", json!({})).await;
         }
+    }
+
+    /// Shows the page as a phone of so many points would: a browser's windows have a least width.
+    pub(crate) async fn as_phone(&self, width: u32, height: u32) {
+        self.whole_points(width, height, true).await;
+    }
+
+    async fn whole_points(&self, width: u32, height: u32, is_mobile: bool) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": is_mobile });
+        self.command("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
     pub(crate) async fn resize(&self, width: u32, height: u32) {

@@ -173,9 +173,14 @@ pub(crate) async fn joined(window: &Window) {
     window.until(&format!("{VIDEO}?.readyState >= 2")).await;
 }
 
-/// Presses Play when the page says that there is something to be played.
+/// Waits until a host's page says that there is something to be played.
+pub(crate) async fn can_play(window: &Window) {
+    window.until("document.querySelector('#play')?.getAttribute('aria-disabled') === 'false'").await;
+}
+
+/// Presses Play, when there is.
 pub(crate) async fn press_play(window: &Window) {
-    window.until("document.querySelector('#play').getAttribute('aria-disabled') === 'false'").await;
+    can_play(window).await;
     window.click("#play").await;
 }
 
