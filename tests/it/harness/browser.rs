@@ -160,7 +160,9 @@ impl Window {
             }
             if Instant::now() > deadline {
                 let page = self.eval("document.body.innerText").await;
-                panic!("never true: {expression}; the page says: {page}");
+                let line =
+                    self.eval("globalThis.counted && [counted.said, counted.heard, document.visibilityState]").await;
+                panic!("never true: {expression}; the page says: {page}; sent, and heard last: {line}");
             }
         }
     }

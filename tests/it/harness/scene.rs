@@ -14,7 +14,7 @@ pub(crate) const VIDEO: &str = "document.querySelector('#stage video')";
 
 /// Counts what a page does to its player and says to the room.
 pub(crate) const COUNTED: &str = r#"
-  window.counted = { seeks: [], rates: [], sent: [], said: [] };
+  window.counted = { seeks: [], rates: [], sent: [], said: [], heard: null };
   for (const [name, list] of [["currentTime", counted.seeks], ["playbackRate", counted.rates]]) {
     const { get, set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, name);
     Object.defineProperty(HTMLMediaElement.prototype, name, { get, set(value) { list.push(value); set.call(this, value); } });
@@ -27,6 +27,12 @@ pub(crate) const COUNTED: &str = r#"
       counted.said.push(message);
     }
     return send.call(this, text);
+  };
+  window.WebSocket = class extends WebSocket {
+    constructor(...given) {
+      super(...given);
+      this.addEventListener("message", ({ data }) => { if (!data.includes(`"PONG"`)) counted.heard = data; });
+    }
   };
 "#;
 
