@@ -792,7 +792,9 @@ export class Follower extends EventTarget {
 
   /** @param {number} now */
   #watchAgreement(now) {
-    const agrees = this.#playback?.is_playing === !this.#player.paused && !this.#player.seeking;
+    const { paused, seeking, stalled } = this.#player;
+    // One that has nothing to show may still be on its way, whatever it says.
+    const agrees = this.#playback?.is_playing === !paused && !seeking && !stalled;
     this.#agreesSince = agrees ? Math.min(this.#agreesSince, now) : Infinity;
     if (now - this.#agreesSince > SETTLED_MS) this.#orders.clear();
   }

@@ -99,6 +99,31 @@ test("joining a playing room is one seek, ahead of the room, and a start", () =>
   equal(it.acts, []);
 });
 
+test("a player that fails on its way comes there by order, however long it takes", () => {
+  const it = scene().inPlay(100);
+  it.follower.apply(it.plays(300));
+  it.player.does("pause");
+  // It is loaded anew, and says nothing of a seek until it has been.
+  it.player.seek = (seconds) => {
+    it.player.told.push(`seek ${seconds.toFixed(1)}`);
+    it.player.aim = seconds;
+  };
+  it.player.seeking = false;
+  it.player.stalled = true;
+  it.player.does("error");
+  it.pass(5000);
+  // The room waits for it, where it was when that was said.
+  it.follower.isHolding = true;
+  it.follower.apply({ ...it.rests(305), hold: "buffering" });
+  it.pass(30_000);
+  it.player.stalled = false;
+  it.player.does("timeupdate");
+  it.player.does("seeked");
+  it.pass(1000);
+  equal(it.acts, []);
+  equal(it.player.told.at(-1), "seek 305.0");
+});
+
 test("a player that was sent further than its stream goes starts from where it came to", () => {
   const it = scene().inPlay(100);
   // So much is allowed for that it is sent beyond the edge.
