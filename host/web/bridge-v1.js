@@ -125,7 +125,8 @@ export class VideoPlayer extends Player {
 
   /** How much is there to be shown from here, in seconds; up to the end it is as much as one likes. */
   get inHand() {
-    const { buffered, currentTime, duration } = this.#video;
+    const { buffered, currentTime, duration, ended } = this.#video;
+    if (ended) return Infinity;
     for (let n = 0; n < buffered.length; n += 1) {
       if (buffered.start(n) <= currentTime + 0.1 && currentTime < buffered.end(n)) {
         const end = buffered.end(n);

@@ -7,11 +7,23 @@ const ENOUGH_S = 2;
 /** At the edge of a live stream there may never be as much. */
 const ENOUGH_LIVE_S = 0.5;
 
-/** What failed is tried again after this, and then after twice as long. */
+/** What failed is loaded anew after this, and then after twice as long: a room may be waiting for it. */
 const RETRY_MS = 1000;
-const MAX_RETRY_MS = 30_000;
-/** A room may be waiting for a segment. */
-const MAX_SEGMENT_RETRY_MS = 8000;
+const MAX_RETRY_MS = 10_000;
+/** All of a room run dry at one moment: they come again at so many different ones, as shares of that time. */
+const LEAST_RETRY_SHARE = 0.6;
+
+/** What did not come while there is something to show is asked for again after this, beside what the library waits itself. */
+const ASK_AGAIN_S = 1;
+/** So much more in hand is not what a browser counts otherwise than before, but something that came. */
+const CAME_S = 0.1;
+
+/**
+ * A library that has nothing to show and is not waiting for an answer asks again before that, even where it looks for what
+ * is new of a broadcast.
+ */
+const LOOK_MS = 1000;
+const SILENT_LOOKS = 12;
 
 /** Asked for ahead of the picture: a seek that is bent away or a line that hesitates is not seen. */
 const BUFFER_S = 20;
@@ -149,10 +161,14 @@ class Stream extends VideoPlayer {
   #isDated = false;
   /** Whose seek is under way: an order's ("order"), nobody's ("own": the library's, or back to where it was), or a hand's. */
   #seekOf = null;
-  /** What of the stream does not come, while there still is something to show. */
+  /** That something does not come, while there still is something to show: in words, and up to where there is. */
   #trouble = null;
   #retryMs = RETRY_MS;
   #retry = null;
+  /** What the library has asked for and not been answered; and for how many looks it has had nothing to show, nor asked. */
+  #asked = new Set();
+  #silentLooks = 0;
+  #watch = setInterval(() => this.#watchSilence(), LOOK_MS);
   /** Whether it has failed, and is not being loaded anew yet: whatever else is said of it is of the same failure. */
   #hasFailed = false;
   #attempt = 0;
@@ -191,15 +207,18 @@ class Stream extends VideoPlayer {
   hear(type) {
     if (this.#isOver) return;
     // What is loading is nowhere yet, and pauses and seeks by itself.
-    if (this.#waitsAt !== null && MOVES.has(type)) return;
-    if (type === "timeupdate" && this.inHand > 2 * this.#enough) this.#fed();
+    if (this.#waitsAt !== null && MOVES.has(type)) {
+      if (type === "seeked") this.#seekOf = null;
+      return;
+    }
+    if (type === "timeupdate") this.#seeWhatCame();
     if (type === "seeked" && !this.video.seeking) {
       const isNobodys = this.#seekOf === "own";
       this.#seekOf = null;
       if (isNobodys) return;
     }
     super.hear(type);
-    if (type === "waiting" && !this.video.seeking && this.#trouble !== null) this.emit("error", this.#trouble);
+    if (type === "waiting" && !this.video.seeking && this.#trouble !== null) this.#fail(this.#trouble.words);
   }
 
   async #bring() {
@@ -220,10 +239,13 @@ class Stream extends VideoPlayer {
     player.setVideoContainer(this.#screen);
     this.#configure(player);
     player.addEventListener("error", ({ detail }) => {
-      // What it can do without, or go round, it does; and a segment that does not come is none of its ends (`#misses`).
-      const isSegment = detail.category === CATEGORY.network && this.#waitsAt === null;
-      if (detail.severity === shaka.util.Error.Severity.CRITICAL && !isSegment) this.#broke(detail);
+      // What it can do without, or go round, it does; and what does not come is no end of what has come (`#misses`).
+      const isLack = detail.category === CATEGORY.network && this.#waitsAt === null;
+      if (detail.severity === shaka.util.Error.Severity.CRITICAL && !isLack) this.#broke(detail);
     });
+    for (const type of ["downloadcompleted", "downloadfailed"]) {
+      player.addEventListener(type, ({ request }) => this.#asked.delete(request));
+    }
     for (const type of ["trackschanged", "adaptation", "variantchanged", "textchanged"]) {
       player.addEventListener(type, () => { if (this.#waitsAt === null) this.emit("trackschange"); });
     }
@@ -242,7 +264,6 @@ class Stream extends VideoPlayer {
       drm: { servers },
       streaming: {
         bufferingGoal: BUFFER_S,
-        // A segment that does not come is asked for again and again: a stream has no end because of it.
         failureCallback: (error) => this.#misses(error),
         // No quality is taken away because one of its segments was late: that is nobody's choice, and all may be late.
         maxDisabledTime: 0,
@@ -256,6 +277,8 @@ class Stream extends VideoPlayer {
       manifest: { hls: { ignoreTextStreamFailures: true } },
     });
     player.getNetworkingEngine().registerRequestFilter((type, request) => {
+      this.#asked.add(request);
+      this.#silentLooks = 0;
       if (type === REQUEST.licence) Object.assign(request.headers, licence_headers);
     });
   }
@@ -263,6 +286,7 @@ class Stream extends VideoPlayer {
   async #load() {
     const player = this.#shaka;
     this.#hasFailed = false;
+    this.#asked.clear();
     const attempt = ++this.#attempt;
     try {
       await player.load(new URL(this.#options.url, location.href).href);
@@ -279,14 +303,16 @@ class Stream extends VideoPlayer {
     const wasSent = this.#wasSent;
     this.#waitsAt = null;
     this.#wasSent = false;
-    this.isDry = false;
+    // One that is loaded anew would only fail again with less.
+    this.isDry = attempt > 1;
     if (player.isLive()) this.#date();
     this.#chooseAgain();
     // Back to where it was is nobody's seek; to where it was sent meanwhile is.
-    const isThere = Math.abs(this.currentTime - at) < HERE_S || player.isLive();
-    if (wasSent || !isThere) this.#goTo(at, wasSent ? "order" : "own");
+    const isThere = Math.abs(this.currentTime - at) < HERE_S;
+    if (!isThere && (wasSent || !player.isLive())) this.#goTo(at, wasSent ? "order" : "own");
     this.emit("ready");
     this.emit("trackschange");
+    if (isThere && wasSent) this.emit("seeked");
   }
 
   async #hasPicture() {
@@ -309,7 +335,7 @@ class Stream extends VideoPlayer {
     this.#fail(wordsOf(error, isEncrypted || error.category === CATEGORY.drm), { isFinal: IS_FINAL.has(error.code) });
   }
 
-  #fail(words, { isFinal }) {
+  #fail(words, { isFinal = false } = {}) {
     if (this.#hasFailed) return;
     this.#hasFailed = true;
     this.#waitsAt ??= this.currentTime;
@@ -319,26 +345,35 @@ class Stream extends VideoPlayer {
     clearTimeout(this.#retry);
     this.emit("error", words);
     if (isFinal) return;
-    this.#retry = setTimeout(() => this.#load(), this.#retryMs);
+    const share = LEAST_RETRY_SHARE + Math.random() * (1 - LEAST_RETRY_SHARE);
+    this.#retry = setTimeout(() => this.#load(), this.#retryMs * share);
     this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
   }
 
-  /** A segment of the stream does not come: asked for again by and by, and told once there is nothing left to show. */
+  /**
+   * Something of the stream does not come. While there is something to show it is asked for again, and nobody learns of it;
+   * then, and where the library is deaf to that (it has forgotten what failed, or is busy throwing away what it has), the
+   * stream is loaded anew.
+   */
   #misses(error) {
-    if (this.#isOver || error.category !== CATEGORY.network || this.#waitsAt !== null) return;
-    this.#trouble = wordsOf(error, false);
-    if (this.stalled || this.video.seeking) this.emit("error", this.#trouble);
-    this.#askAgain();
+    if (this.#isOver || error.category !== CATEGORY.network) return;
+    if (this.#waitsAt !== null || this.stalled || this.inHand === 0) {
+      this.#broke(error);
+      return;
+    }
+    this.#trouble = { words: wordsOf(error, false), end: this.#handEnd };
+    // By its own clock: while it throws away what it has it must not be asked at once, or it asks for nothing any more.
+    this.#shaka.retryStreaming(ASK_AGAIN_S);
   }
 
-  /** Until there is something in hand. */
-  #askAgain() {
-    clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => {
-      this.#shaka.retryStreaming(0);
-      if (this.#trouble !== null) this.#askAgain();
-    }, this.#retryMs);
-    this.#retryMs = Math.min(this.#retryMs * 2, MAX_SEGMENT_RETRY_MS);
+  /**
+   * A library that has nothing to show and asks for nothing has lost its thread: a seek while it changes to another sound
+   * was seen to end so, without a word.
+   */
+  #watchSilence() {
+    const isSilent = this.#waitsAt === null && this.#asked.size === 0 && (this.stalled || this.inHand === 0);
+    this.#silentLooks = isSilent ? this.#silentLooks + 1 : 0;
+    if (this.#silentLooks >= SILENT_LOOKS) this.#fail(this.#trouble?.words ?? "the stream has stopped");
   }
 
   get currentTime() { return this.#waitsAt ?? this.video.currentTime + this.#ahead; }
@@ -372,6 +407,7 @@ class Stream extends VideoPlayer {
   destroy() {
     this.#isOver = true;
     clearTimeout(this.#retry);
+    clearInterval(this.#watch);
     this.video.pause();
     this.#screen.remove();
     this.#shaka?.destroy();
@@ -455,10 +491,12 @@ class Stream extends VideoPlayer {
     return seconds < range.start ? edgeOf(range) : Math.min(seconds, range.end);
   }
 
-  /** What did not come has come, and there is something in hand. */
-  #fed() {
-    this.#trouble = null;
-    this.#retryMs = RETRY_MS;
+  /** Up to where it can show something. */
+  get #handEnd() { return this.video.currentTime + this.inHand; }
+
+  #seeWhatCame() {
+    if (this.#handEnd > this.#trouble?.end + CAME_S) this.#trouble = null;
+    if (this.inHand > 2 * this.#enough) this.#retryMs = RETRY_MS;
   }
 
   get #enough() { return this.live ? ENOUGH_LIVE_S : ENOUGH_S; }

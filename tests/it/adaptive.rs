@@ -401,6 +401,9 @@ async fn segments_that_do_not_come_are_waited_for_and_nobody_is_moved() {
     for window in &windows {
         notice_says(window, "the server of the stream's segments answered 503").await;
     }
+    // For longer than a player has something to answer.
+    let asked = streams.asked_for(".mp4");
+    until(async || streams.asked_for(".mp4") >= asked + 12).await;
     streams.mend();
     becomes(&scene, |playback| playback["is_playing"] == true).await;
     assert!(scene.position().await >= 60.0);
@@ -410,6 +413,63 @@ async fn segments_that_do_not_come_are_waited_for_and_nobody_is_moved() {
         assert_eq!(window.eval("document.querySelector('#away').hidden").await, true);
     }
     assert_eq!(sent(ann).await, json!(["HELLO", "PLAY", "SEEK", "PAUSE", "PLAY"]), "one hold, one resume");
+    assert_eq!(sent(ben).await, json!(["HELLO"]));
+    close(windows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_library_asks_for_nothing_any_more_is_loaded_anew() {
+    if !streams::can_play() {
+        return;
+    }
+    let streams = Streams::start("", None).await;
+    let (scene, windows) = in_play(&streams, "", "clear/manifest.mpd").await;
+    let [ann, ben] = &windows;
+    for window in &windows {
+        window.until(&format!("{VIDEO}.buffered.end(0) > {VIDEO}.currentTime + 15")).await;
+    }
+    // So it is where it was asked while it was throwing away what it had, or has forgotten what failed.
+    ann.eval("(globalThis.asked = 0, player.retryStreaming = () => { asked += 1; return true; }, true)").await;
+    streams.break_down(".mp4", Fault::Down);
+    ann.until("asked > 0").await;
+    // To where there is little left to show.
+    let end = ann.eval(&format!("Math.floor({VIDEO}.buffered.end(0))")).await.as_f64().unwrap();
+    seeks_to(ann, end as u32 - 3).await;
+    becomes(&scene, |playback| playback["hold"] == "buffering").await;
+    notice_says(ann, "the server of the stream's segments answered 503").await;
+    streams.mend();
+    becomes(&scene, |playback| playback["is_playing"] == true).await;
+    are_in_place(&scene, &windows).await;
+    ann.until("document.querySelector('#notice').hidden").await;
+    let orders = sent(ann).await;
+    assert_eq!(orders.as_array().unwrap().iter().filter(|order| *order == "SEEK").count(), 1, "{orders}");
+    assert_eq!(sent(ben).await, json!(["HELLO"]));
+    close(windows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_library_falls_silent_is_loaded_anew() {
+    if !streams::can_play() {
+        return;
+    }
+    let streams = Streams::start("", None).await;
+    let (scene, windows) = in_play(&streams, "", "clear/manifest.mpd").await;
+    let [ann, ben] = &windows;
+    ben.eval(
+        "(() => {
+           const network = player.getNetworkingEngine();
+           network.request = () => ({ promise: new Promise(() => {}), abort: async () => {}, getBytesRemaining: () => 0 });
+           globalThis.wake = () => delete network.request;
+         })()",
+    )
+    .await;
+    seeks_to(ann, 60).await;
+    notice_says(ben, "the stream has stopped").await;
+    ben.eval("wake()").await;
+    are_in_place(&scene, &windows).await;
+    ben.until("document.querySelector('#notice').hidden").await;
+    assert_eq!(ben.eval("document.querySelector('#away').hidden").await, true);
+    assert_eq!(sent(ann).await, json!(["HELLO", "PLAY", "SEEK"]), "nobody waited for him");
     assert_eq!(sent(ben).await, json!(["HELLO"]));
     close(windows).await;
 }
