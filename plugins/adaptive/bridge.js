@@ -19,9 +19,10 @@ const ASK_AGAIN_S = 1;
 const CAME_S = 0.1;
 
 /**
- * A library that has nothing to show and is not waiting for an answer asks again before that, even where it looks for what
- * is new of a broadcast.
+ * A library that has less than this for what comes next, and is not waiting for an answer, asks again within so many looks,
+ * even where it only looks for what is new of a broadcast.
  */
+const LEAST_AHEAD_S = 0.5;
 const LOOK_MS = 1000;
 const SILENT_LOOKS = 12;
 
@@ -165,7 +166,7 @@ class Stream extends VideoPlayer {
   #trouble = null;
   #retryMs = RETRY_MS;
   #retry = null;
-  /** What the library has asked for and not been answered; and for how many looks it has had nothing to show, nor asked. */
+  /** What the library has asked for and not been answered; and for how many looks it has had nothing, nor asked. */
   #asked = new Set();
   #silentLooks = 0;
   #watch = setInterval(() => this.#watchSilence(), LOOK_MS);
@@ -367,11 +368,15 @@ class Stream extends VideoPlayer {
   }
 
   /**
-   * A library that has nothing to show and asks for nothing has lost its thread: a seek while it changes to another sound
-   * was seen to end so, without a word.
+   * A library that has nothing for what comes next, and asks for nothing, has lost its thread: a seek while it changes to
+   * another sound was seen to end so, without a word.
    */
   #watchSilence() {
-    const isSilent = this.#waitsAt === null && this.#asked.size === 0 && (this.stalled || this.inHand === 0);
+    const { buffered, currentTime, duration } = this.video;
+    // What is beyond a gap is there: going over it is the library's affair, once it plays.
+    const end = buffered.length === 0 ? 0 : buffered.end(buffered.length - 1);
+    const isAtItsEnd = end < currentTime + LEAST_AHEAD_S && currentTime < duration - LEAST_AHEAD_S;
+    const isSilent = this.#waitsAt === null && this.#asked.size === 0 && isAtItsEnd;
     this.#silentLooks = isSilent ? this.#silentLooks + 1 : 0;
     if (this.#silentLooks >= SILENT_LOOKS) this.#fail(this.#trouble?.words ?? "the stream has stopped");
   }
