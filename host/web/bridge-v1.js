@@ -326,6 +326,15 @@ export class FramePlayer extends Player {
   }
 
   /**
+   * How far a report is from where playing on may have brought the player since the one before, in seconds: what is far is
+   * a person's seek. However long nothing was reported: a busy machine, or a tab that nobody sees, is silent for seconds.
+   */
+  distanceTo(seconds, at = performance.now()) {
+    const ranOn = this.#paused || this.#stalled ? 0 : Math.max(0, at - this.#positionAt) / 1000;
+    return Math.max(this.#position - seconds, seconds - this.#position - ranOn, 0);
+  }
+
+  /**
    * The player says that a seek has ended, at `seconds`: one it was sent on with `aim`, or a person's. Of several that
    * overtook one another it may say the last only, or each; only where all are accounted for it has arrived.
    */

@@ -46,7 +46,7 @@ class Vidking extends FramePlayer {
 
   receive({ type, data }) {
     if (type !== "PLAYER_EVENT" || data === null || typeof data !== "object") return;
-    const before = this.currentTime;
+    const isJump = this.distanceTo(data.currentTime) > JUMP_S;
     this.reportDuration(data.duration);
     // While it loads it reports pauses and positions that nobody asked for; its first picture where it was sent ends that.
     if (this.#isStarting) {
@@ -70,7 +70,7 @@ class Vidking extends FramePlayer {
         break;
       case "timeupdate":
         if (!known) break;
-        if (Math.abs(this.currentTime - before) > JUMP_S) this.emit("seeked");
+        if (isJump) this.emit("seeked");
         this.emit("timeupdate");
         break;
     }

@@ -212,7 +212,7 @@ class YouTube extends FramePlayer {
       if (this.#adBy !== "state" || !isOn || this.#state !== STATE.playing) return;
       this.#isBack();
     }
-    const isJump = this.#isReady && !this.seeking && Math.abs(seconds - this.currentTime) > JUMP_S;
+    const isJump = this.#isReady && !this.seeking && this.distanceTo(seconds, at) > JUMP_S;
     if (isJump && !this.#isConfirmed(seconds, at)) return;
     this.#jump = null;
     if (!this.report(seconds, at)) return;

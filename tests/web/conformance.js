@@ -87,6 +87,18 @@ add("says nothing for 20 s: no event, nothing thrown", (provider) => on(provider
   expect(Number.isFinite(player.currentTime) && player.currentTime >= 0, `it is at ${player.currentTime}`);
 }));
 
+add("is not heard for five seconds while it plays: nobody sought", (provider) => on(provider, {}, async (bench, player) => {
+  await bench.begin();
+  bench.mark();
+  await bench.do("set", { isSilent: true });
+  await sleep(5000);
+  await bench.do("set", { isSilent: false });
+  const before = player.currentTime;
+  await until(() => player.currentTime > before + 3, "is where it has come to");
+  await bench.idle();
+  bench.heard({}, "once it was heard again");
+}), both(isModern, isFramed));
+
 for (const answer of ["404", "500", "never"]) {
   add(`its address answers ${answer}: no event that it plays, nothing thrown`, (provider) => on(provider, { address: { answer } }, async (bench, player) => {
     player.play()?.catch(() => {});

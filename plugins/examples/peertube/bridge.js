@@ -99,7 +99,7 @@ class PeerTube extends FramePlayer {
   }
 
   #isAt(position) {
-    const isJump = !this.seeking && Math.abs(position - this.currentTime) > JUMP_S;
+    const isJump = !this.seeking && this.distanceTo(position) > JUMP_S;
     const isTaken = this.report(position);
     if (isTaken && isJump) this.emit("seeked");
     return isTaken;
