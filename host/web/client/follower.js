@@ -37,6 +37,9 @@ const SETTLED_MS = 3000;
 /** A player is paused before it says so, by as much as two of its reports are apart. */
 const PAUSE_IS_SAID_MS = 250;
 
+/** A frame that has reported nothing for so long is not known to be anywhere: its bridge counts on for no longer. */
+const UNHEARD_MS = 1000;
+
 /** What a frame reports so soon after its person came back to the room, they did before: nobody acts as fast. */
 const LATE_REPORT_MS = 300;
 
@@ -116,6 +119,8 @@ export class Follower extends EventTarget {
   #isSilent = false;
   /** Since when the player owes an answer. */
   #owesSince;
+  /** When it last said where it is; one that never does is asked. */
+  #heardAt = Infinity;
   #isArriving = true;
   /** @type {ReturnType<typeof setTimeout> | null} */
   #appointment = null;
@@ -188,7 +193,10 @@ export class Follower extends EventTarget {
     player.addEventListener("ratechange", () => this.#speedChanged());
     player.addEventListener("blocked", () => this.#blocked());
     player.addEventListener("error", () => this.#broke());
-    player.addEventListener("timeupdate", () => { if (!player.stalled) this.#mended(); });
+    player.addEventListener("timeupdate", () => {
+      this.#heardAt = localNow();
+      if (!player.stalled) this.#mended();
+    });
   }
 
   get isReady() { return this.#isReady; }
@@ -451,7 +459,8 @@ export class Follower extends EventTarget {
       else this.#controller.stalled(now);
       return;
     }
-    if (this.#player.seeking || this.#orders.isOpen("play", now)) {
+    const isUnheard = this.isLoose && now - this.#heardAt > UNHEARD_MS;
+    if (this.#player.seeking || isUnheard || this.#orders.isOpen("play", now)) {
       this.#controller.moving(now);
       return;
     }

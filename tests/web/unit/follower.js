@@ -665,6 +665,31 @@ test("one that waits ahead of the room for what it loads has neither failed nor 
   it.follower.stop();
 });
 
+test("a frame that is not heard for a while is nowhere: it is not sought, and the room does not go by it", () => {
+  for (const isLeader of [false, true]) {
+    const player = new Fake();
+    Object.defineProperty(player, "rate", { value: "steps" });
+    const it = scene({ player }).inPlay(30);
+    it.follower.isLeader = isLeader;
+    player.does("timeupdate");
+    it.pass(1000);
+    const { currentTime } = player;
+    // Its bridge counts on for no longer.
+    for (let n = 0; n < 50; n += 1) {
+      player.currentTime = currentTime;
+      it.pass(100);
+    }
+    equal([it.follower.controller.error, player.told], [NaN, []]);
+    // It went on all the while.
+    player.currentTime = currentTime + 5.05;
+    for (let n = 0; n < 20; n += 1) {
+      player.does("timeupdate");
+      it.pass(100);
+    }
+    equal([Math.abs(it.follower.controller.error) < 0.3, player.told], [true, []], `${it.follower.controller.error}`);
+  }
+});
+
 test("a player that cannot wait ahead of the room and starves again is left behind with what it has", () => {
   const player = new Fake();
   Object.defineProperty(player, "rate", { value: "steps" });
