@@ -8,7 +8,7 @@ use streamit_test_servers::Proxy;
 
 use crate::harness::{
     App, Member, PATIENCE,
-    browser::Window,
+    browser::{Window, reads_the_button},
     scene::{COUNTED, Scene, VIDEO, close, joined, notice_says, plays, positions, press_play, sent},
     until,
 };
@@ -651,6 +651,8 @@ async fn a_viewer_pauses_is_told_that_they_are_out_and_comes_back_with_play() {
     ben.screenshot("viewer-away").await;
     ben.run(&format!("{VIDEO}.play(); return 0;")).await;
     ben.until("document.querySelector('#away').hidden").await;
+    // What a player says at once when its person is back they did before.
+    reads_the_button().await;
     scene.is_in_place(&ben).await;
     // A seek takes them out as well, and the button takes them back.
     ben.run(&format!("{VIDEO}.currentTime = 100; return 0;")).await;
