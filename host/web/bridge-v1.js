@@ -244,7 +244,7 @@ export class FramePlayer extends Player {
   get seeking() { return this.#aim !== null; }
   get currentTime() {
     if (this.#aim) return this.#aim.seconds;
-    if (this.#paused || this.#stalled) return this.#position;
+    if (!this.#isMoving) return this.#position;
     return this.#position + Math.min((performance.now() - this.#positionAt) / 1000, MAX_EXTRAPOLATION_S);
   }
 
@@ -295,7 +295,7 @@ export class FramePlayer extends Player {
   aim(seconds, patienceMs = SEEK_PATIENCE_MS, { isQuiet = false, isAnew = false } = {}) {
     // One that is overtaken on its way came from where the first one did.
     const unmoved = isAnew ? null : this.#aim?.unmoved ?? {
-      seconds: this.#aim ? this.#position : this.currentTime, at: performance.now(), isMoving: !this.#paused && !this.#stalled,
+      seconds: this.#aim ? this.#position : this.currentTime, at: performance.now(), isMoving: this.#isMoving,
     };
     this.#aim = { seconds, at: performance.now(), patienceMs, isQuiet, unmoved };
     this.#sent = [...this.#sent, seconds].slice(-MAX_SENT);
@@ -330,7 +330,7 @@ export class FramePlayer extends Player {
    * a person's seek. However long nothing was reported: a busy machine, or a tab that nobody sees, is silent for seconds.
    */
   distanceTo(seconds, at = performance.now()) {
-    const ranOn = this.#paused || this.#stalled ? 0 : Math.max(0, at - this.#positionAt) / 1000;
+    const ranOn = this.#isMoving ? Math.max(0, at - this.#positionAt) / 1000 : 0;
     return Math.max(this.#position - seconds, seconds - this.#position - ranOn, 0);
   }
 
@@ -391,6 +391,9 @@ export class FramePlayer extends Player {
     removeEventListener("message", this.#listener);
     this.unload();
   }
+
+  /** Whether its position goes on by itself. */
+  get #isMoving() { return !this.#paused && !this.#stalled; }
 
   #set(seconds, at) {
     this.#position = seconds;

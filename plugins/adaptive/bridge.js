@@ -299,7 +299,6 @@ class Stream extends VideoPlayer {
       return;
     }
     if (this.#isOver || this.#hasFailed || attempt !== this.#attempt) return;
-    this.#trouble = null;
     const at = this.#waitsAt;
     const wasSent = this.#wasSent;
     this.#waitsAt = null;
@@ -343,7 +342,6 @@ class Stream extends VideoPlayer {
     this.#wasSent ||= this.#seekOf === "order";
     this.#seekOf = null;
     this.#trouble = null;
-    clearTimeout(this.#retry);
     this.emit("error", words);
     if (isFinal) return;
     const share = LEAST_RETRY_SHARE + Math.random() * (1 - LEAST_RETRY_SHARE);
@@ -500,7 +498,7 @@ class Stream extends VideoPlayer {
   get #handEnd() { return this.video.currentTime + this.inHand; }
 
   #seeWhatCame() {
-    if (this.#handEnd > this.#trouble?.end + CAME_S) this.#trouble = null;
+    if (this.#trouble !== null && this.#handEnd > this.#trouble.end + CAME_S) this.#trouble = null;
     if (this.inHand > 2 * this.#enough) this.#retryMs = RETRY_MS;
   }
 
