@@ -62,6 +62,23 @@ async fn in_play(streams: &Streams, more: &str, path: &str) -> (Scene, [Window; 
     (scene, windows)
 }
 
+/// The same for a film that anybody may watch, and where it comes from; nothing where the plugin has no player.
+async fn a_film_in_play(path: &str) -> Option<(Streams, Scene, [Window; 2])> {
+    if !streams::can_play() {
+        return None;
+    }
+    let streams = Streams::start("", None).await;
+    let (scene, windows) = in_play(&streams, "", path).await;
+    Some((streams, scene, windows))
+}
+
+/// Both have as much in hand as they will.
+async fn have_in_hand(windows: &[Window]) {
+    for window in windows {
+        window.until(&format!("{VIDEO}.buffered.end(0) > {VIDEO}.currentTime + 15")).await;
+    }
+}
+
 async fn options(window: &Window, id: &str) -> Value {
     window.eval(&format!("[...document.querySelector('#{id}').options].map((option) => option.textContent)")).await
 }
@@ -165,11 +182,7 @@ async fn a_library_that_was_built_without_its_player_is_refused_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_people_are_in_the_same_place_of_a_stream_each_with_their_own_tracks() {
-    if !streams::can_play() {
-        return;
-    }
-    let streams = Streams::start("", None).await;
-    let (scene, windows) = in_play(&streams, "", "clear/manifest.mpd").await;
+    let Some((streams, scene, windows)) = a_film_in_play("clear/manifest.mpd").await else { return };
     let [ann, ben] = &windows;
     seeks_to(ann, 60).await;
     for window in &windows {
@@ -376,15 +389,9 @@ async fn what_is_under_a_key_needs_a_page_of_https_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn segments_that_do_not_come_are_waited_for_and_nobody_is_moved() {
-    if !streams::can_play() {
-        return;
-    }
-    let streams = Streams::start("", None).await;
-    let (scene, windows) = in_play(&streams, "", "clear/manifest.mpd").await;
+    let Some((streams, scene, windows)) = a_film_in_play("clear/manifest.mpd").await else { return };
     let [ann, ben] = &windows;
-    for window in &windows {
-        window.until(&format!("{VIDEO}.buffered.end(0) > {VIDEO}.currentTime + 15")).await;
-    }
+    have_in_hand(&windows).await;
     streams.break_down(".mp4", Fault::Down);
     // What has come already is shown, and nobody learns of it.
     let (asked, at) = (streams.asked_for(".mp4"), scene.position().await);
@@ -419,15 +426,9 @@ async fn segments_that_do_not_come_are_waited_for_and_nobody_is_moved() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_whose_library_asks_for_nothing_any_more_is_loaded_anew() {
-    if !streams::can_play() {
-        return;
-    }
-    let streams = Streams::start("", None).await;
-    let (scene, windows) = in_play(&streams, "", "clear/manifest.mpd").await;
+    let Some((streams, scene, windows)) = a_film_in_play("clear/manifest.mpd").await else { return };
     let [ann, ben] = &windows;
-    for window in &windows {
-        window.until(&format!("{VIDEO}.buffered.end(0) > {VIDEO}.currentTime + 15")).await;
-    }
+    have_in_hand(&windows).await;
     // So it is where it was asked while it was throwing away what it had, or has forgotten what failed.
     ann.eval("(globalThis.asked = 0, player.retryStreaming = () => { asked += 1; return true; }, true)").await;
     streams.break_down(".mp4", Fault::Down);
@@ -449,11 +450,7 @@ async fn a_stream_whose_library_asks_for_nothing_any_more_is_loaded_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_whose_library_falls_silent_is_loaded_anew() {
-    if !streams::can_play() {
-        return;
-    }
-    let streams = Streams::start("", None).await;
-    let (scene, windows) = in_play(&streams, "", "clear/manifest.mpd").await;
+    let Some((_streams, scene, windows)) = a_film_in_play("clear/manifest.mpd").await else { return };
     let [ann, ben] = &windows;
     ben.eval(
         "(() => {
@@ -511,11 +508,7 @@ async fn why_a_stream_cannot_be_played_is_said_in_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_was_damaged_is_loaded_anew_as_the_person_had_it() {
-    if !streams::can_play() {
-        return;
-    }
-    let streams = Streams::start("", None).await;
-    let (scene, windows) = in_play(&streams, "", "clear/master.m3u8").await;
+    let Some((streams, scene, windows)) = a_film_in_play("clear/master.m3u8").await else { return };
     let [ann, ben] = &windows;
     let shown = "(document.querySelector('#stage .shaka-text-container')?.textContent ?? '')";
     choose(ben, "text-track", "Deutsch").await;
