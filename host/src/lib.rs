@@ -130,6 +130,7 @@ impl Node {
         if config.plugins.watch {
             providers::watch(reloader.clone())?;
         }
+        reloader.clone().keep_trying()?;
         let rooms = Rooms::open(&config.database).await?;
         let host_grace = Duration::from_secs(config.rooms.host_grace_secs);
         let max_viewers = config.rooms.max_viewers;

@@ -27,7 +27,7 @@ pub(super) use self::{
 };
 #[cfg(unix)]
 use super::running::{
-    child::Child,
+    child::{Child, Ended},
     crash::{Blame, LoaderWatch, Mark},
     isolated::Isolated,
 };
@@ -50,6 +50,10 @@ use crate::{
 /// Loading, configuring and the golden examples together.
 const PREPARE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// The same in this process, one provider after the other. What came here has been through it once: if it takes longer now,
+/// the machine has no time.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Different libraries of one provider that a process maps in its life: it never unmaps any.
 const MAX_LIBRARIES: usize = 32;
 
@@ -71,6 +75,37 @@ pub(crate) struct NotLoaded {
     pub(crate) description: Option<Arc<Description>>,
     /// There is no file at all.
     pub(crate) is_missing: bool,
+    /// It was late, or nothing was left for it: a machine that has time again may well load it.
+    pub(crate) may_pass: bool,
+}
+
+impl NotLoaded {
+    fn new(state: Status, reason: String) -> Self {
+        NotLoaded { state, reason, description: None, is_missing: false, may_pass: false }
+    }
+
+    fn refused(reason: String) -> Self {
+        NotLoaded::new(Status::Refused, reason)
+    }
+}
+
+/// Why a plugin that was tried did not get through, and whether that may pass.
+struct Failure {
+    reason: String,
+    may_pass: bool,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Failure { reason, may_pass: false }
+    }
+}
+
+#[cfg(unix)]
+impl From<Ended> for Failure {
+    fn from(ended: Ended) -> Self {
+        Failure { reason: ended.to_string(), may_pass: ended.may_pass() }
+    }
 }
 
 /// What a load is made from: the same again gives the same again.
@@ -150,18 +185,14 @@ impl Loader {
         let mut origin = Origin { settings: settings.clone(), path: path.clone(), sha256: String::new() };
         if !settings.enabled {
             let reason = "turned off by `enabled = false`".to_owned();
-            let off = NotLoaded { state: Status::Disabled, reason, description: None, is_missing: false };
-            return Some((origin, Err(off)));
+            return Some((origin, Err(NotLoaded::new(Status::Disabled, reason))));
         }
-        let refused = |(reason, is_missing): (String, bool)| NotLoaded {
-            state: Status::Refused,
-            reason: format!("{}: {reason}", path.display()),
-            description: None,
-            is_missing,
-        };
         let bytes = match read(&path) {
             Ok(bytes) => bytes,
-            Err(error) => return Some((origin, Err(refused(error)))),
+            Err((reason, is_missing)) => {
+                let reason = format!("{}: {reason}", path.display());
+                return Some((origin, Err(NotLoaded { is_missing, ..NotLoaded::refused(reason) })));
+            }
         };
         origin.sha256 = hex(&Sha256::digest(&bytes));
         if present == Some(&origin) {
@@ -184,8 +215,7 @@ impl Loader {
         before: &Assets,
     ) -> Result<Loaded, NotLoaded> {
         let Origin { settings, sha256, .. } = origin;
-        let refused =
-            |reason: String| NotLoaded { state: Status::Refused, reason, description: None, is_missing: false };
+        let refused = NotLoaded::refused;
         if let Some(pin) = &settings.sha256
             && pin != sha256
         {
@@ -198,12 +228,8 @@ impl Loader {
         }
         let before = self.is_serving.then_some(before);
         let description = Arc::new(describe(preflight, sha256.clone(), before));
-        let not_loaded = |state, reason: String| NotLoaded {
-            state,
-            reason,
-            description: Some(description.clone()),
-            is_missing: false,
-        };
+        let known = Some(description.clone());
+        let not_loaded = |state, reason| NotLoaded { description: known.clone(), ..NotLoaded::new(state, reason) };
         let refused = |reason| not_loaded(Status::Refused, reason);
         let allow_http = settings.allow_http;
         let destinations =
@@ -219,19 +245,19 @@ impl Loader {
         }
         let manifest = (*description.manifest).clone();
         let what = Prepare { library, manifest, config: settings.config.clone(), destinations: destinations.clone() };
-        self.probe(&what).map_err(refused)?;
+        self.probe(&what).map_err(|Failure { reason, may_pass }| NotLoaded { may_pass, ..refused(reason) })?;
         let worker = self.start(what, origin, isolation, marker).map_err(refused)?;
         Ok(Loaded { description, destinations, redirects, published, worker, isolation })
     }
 
     /// Whether the plugin gets through its preparation in a process of its own: the last step before it runs in this one.
     #[cfg(unix)]
-    fn probe(&self, what: &Prepare) -> Result<(), String> {
+    fn probe(&self, what: &Prepare) -> Result<(), Failure> {
         let id = &what.manifest.id;
         let log = library::to_log(id);
-        let mut child = Child::start(&self.program, id).map_err(|ended| ended.to_string())?;
-        child.prepare(what, PREPARE_DEADLINE, &log).map_err(|ended| ended.to_string())??;
-        child.destroy(PREPARE_DEADLINE, &log).map_err(|ended| ended.to_string())?;
+        let mut child = Child::start(&self.program, id)?;
+        child.prepare(what, PREPARE_DEADLINE, &log)??;
+        child.destroy(PREPARE_DEADLINE, &log)?;
         let printed = child.end();
         if !printed.is_empty() {
             tracing::warn!(provider.id = %id, "it prints, where only the host should: {printed}");
@@ -240,7 +266,7 @@ impl Loader {
     }
 
     #[cfg(not(unix))]
-    fn probe(&self, _: &Prepare) -> Result<(), String> {
+    fn probe(&self, _: &Prepare) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -264,7 +290,7 @@ impl Loader {
                     terms.blame = Blame::new(&id, Mark::of(&what.library).path());
                 }
                 let (residue, sha256) = (self.residue.clone(), origin.sha256.clone());
-                Worker::start(terms, PREPARE_DEADLINE, move || {
+                Worker::start(terms, START_DEADLINE, move || {
                     let _turn = turn(is_in_the_loader);
                     let _marked = marker.set()?;
                     #[cfg(unix)]

@@ -37,6 +37,8 @@ pub struct Provider {
     pub generation: u64,
     pub(super) origin: Origin,
     pub(super) is_missing: bool,
+    /// It was late, and may be in time another time.
+    pub(super) may_pass: bool,
     description: Option<Arc<Description>>,
     pub(super) destinations: Vec<Destination>,
     /// Where those lead on to.
@@ -87,6 +89,7 @@ impl Provider {
         metrics: Arc<Metrics>,
     ) -> Self {
         let is_missing = matches!(loaded, Err(NotLoaded { is_missing: true, .. }));
+        let may_pass = matches!(loaded, Err(NotLoaded { may_pass: true, .. }));
         let isolation = origin.settings.isolation;
         let (description, destinations, redirects, published, loaded, isolation) = match loaded {
             Ok(Loaded { description, destinations, redirects, published, worker, isolation }) => {
@@ -104,6 +107,7 @@ impl Provider {
             generation,
             origin,
             is_missing,
+            may_pass,
             description,
             destinations,
             redirects,

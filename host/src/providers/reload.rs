@@ -3,13 +3,21 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
 };
 
+use indexmap::IndexMap;
 use serde::Serialize;
 use tracing::{info, warn};
 
 use super::{Provider, Providers, Status, Table};
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
+
+/// What was late is loaded again after so long, and each further time after twice as long …
+const FIRST_TRY: Duration = Duration::from_secs(5);
+/// … but no longer than this.
+const LAST_TRY: Duration = Duration::from_secs(300);
 
 /// Reads the configuration again when asked.
 #[derive(Clone)]
@@ -20,9 +28,11 @@ struct Started {
     file: PathBuf,
     /// What the process runs with; everything but its providers needs a restart to change.
     started_with: Config,
-    /// One reload at a time.
-    turn: Mutex<()>,
+    /// What was late when it was loaded last, and how it was to be. Whoever holds it is the only one that loads.
+    late: Mutex<Late>,
 }
+
+type Late = IndexMap<String, config::Provider>;
 
 /// What a reload did.
 #[derive(Clone, Debug, Serialize)]
@@ -66,7 +76,13 @@ pub enum Change {
 impl Reloader {
     pub fn new(providers: Providers, started_with: Config) -> Self {
         let file = started_with.file.clone();
-        Reloader(Arc::new(Started { providers, file, started_with, turn: Mutex::default() }))
+        let late = providers
+            .list()
+            .values()
+            .filter(|provider| provider.may_pass)
+            .map(|late| (late.id.clone(), late.origin.settings.clone()))
+            .collect();
+        Reloader(Arc::new(Started { providers, file, started_with, late: Mutex::new(late) }))
     }
 
     /// The file that is read again.
@@ -84,24 +100,12 @@ impl Reloader {
     /// # Errors
     /// The configuration cannot be used; nothing was changed.
     pub fn reload(&self) -> Result<Reloaded, ConfigError> {
-        let Started { providers, file, started_with, turn } = &*self.0;
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let Started { providers, file, started_with, late } = &*self.0;
+        let mut late = late.lock().unwrap_or_else(PoisonError::into_inner);
         let config = Config::load(file).inspect_err(|error| warn!("nothing is reloaded: {error}"))?;
         let before = providers.list();
         let mut table = Table::default();
-        let mut changes = Vec::new();
-        for (id, next) in providers.load_all(&config) {
-            let present = before.get(&id);
-            let (provider, change, reason) = decide(present, next);
-            let generation = provider.generation;
-            let (state, own) = provider.status();
-            let reason = reason.or_else(|| (!own.is_empty()).then(|| own.into_owned()));
-            if present.is_none_or(|present| !Arc::ptr_eq(present, &provider)) {
-                provider.announce();
-            }
-            changes.push(Changed { id: id.clone(), change, state, generation, reason });
-            table.insert(id, provider);
-        }
+        let mut changes = exchange(providers, &config, &mut table, &mut late);
         for (id, provider) in &*before {
             if !table.contains_key(id) {
                 info!(provider.id = %id, "provider removed");
@@ -117,6 +121,56 @@ impl Reloader {
         }
         Ok(Reloaded { providers: changes, needs_restart })
     }
+
+    /// Loads again and again, until the process ends, what was late: a machine that had just come up, or was busy, had no
+    /// time for it.
+    pub fn keep_trying(self) -> std::io::Result<()> {
+        let try_on = move || {
+            let mut wait = FIRST_TRY;
+            loop {
+                thread::sleep(wait);
+                wait = if self.try_again() { LAST_TRY.min(2 * wait) } else { FIRST_TRY };
+            }
+        };
+        thread::Builder::new().name("plugin-retry".into()).spawn(try_on).map(drop)
+    }
+
+    /// Whether there was anything to try. All else stays as it is, and the configuration is not read.
+    fn try_again(&self) -> bool {
+        let Started { providers, started_with, late, .. } = &*self.0;
+        let mut late = late.lock().unwrap_or_else(PoisonError::into_inner);
+        if late.is_empty() {
+            return false;
+        }
+        let config = Config { providers: late.clone(), ..started_with.clone() };
+        let mut table = Table::clone(&providers.list());
+        exchange(providers, &config, &mut table, &mut late);
+        providers.replace(table);
+        true
+    }
+}
+
+/// Loads the configuration's providers as far as they changed, puts those that serve from now on into the table, and answers
+/// what became of each. What was late is noted.
+fn exchange(providers: &Providers, config: &Config, table: &mut Table, late: &mut Late) -> Vec<Changed> {
+    let before = providers.list();
+    late.clear();
+    let exchanged = providers.load_all(config).into_iter().map(|(id, next)| {
+        if let Some(next) = next.as_ref().filter(|next| next.may_pass) {
+            late.insert(id.clone(), next.origin.settings.clone());
+        }
+        let present = before.get(&id);
+        let (provider, change, reason) = decide(present, next);
+        let generation = provider.generation;
+        let (state, own) = provider.status();
+        let reason = reason.or_else(|| (!own.is_empty()).then(|| own.into_owned()));
+        if present.is_none_or(|present| !Arc::ptr_eq(present, &provider)) {
+            provider.announce();
+        }
+        table.insert(id.clone(), provider);
+        Changed { id, change, state, generation, reason }
+    });
+    exchanged.collect()
 }
 
 /// Which generation serves from now on, and what to call that.

@@ -102,6 +102,11 @@ impl Ended {
         matches!(self.how, How::Exited(status) if status.signal() == Some(libc::SIGKILL))
     }
 
+    /// Whether that may be the machine's doing and no plugin's: it was busy, or had nothing left to give.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.was_killed() || matches!(self.how, How::Hung(_) | How::Failed(_))
+    }
+
     fn before_start(error: io::Error) -> Self {
         Ended { how: How::Failed(error), step: None, printed: String::new() }
     }
