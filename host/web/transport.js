@@ -10,6 +10,9 @@ const KEY_STEP_S = 5;
 /** A position that is dragged, or a key that is held, is told to the room at most this often. */
 const SEEK_EVERY_MS = 300;
 
+/** So many places the bar has while something plays: at each the browser draws it, and what is around it, anew. */
+const PLACES = 250;
+
 /** An order that the room has not answered by then is not counted on. */
 const ASKED_MS = 2000;
 
@@ -41,6 +44,12 @@ export class Newest {
     this.#waiting = null;
     if (seconds !== null) this.wish(seconds);
   }
+}
+
+/** Where the bar is: no nearer than one can see, and nothing long moves more than once a second. */
+function inSteps(seconds, duration) {
+  const step = Math.min(1, duration / PLACES);
+  return Math.round(seconds / step) * step;
 }
 
 /** Events: `order` (detail: a PLAY, PAUSE or SEEK for the room); `refused`: Play, and the player here could not. */
@@ -99,7 +108,7 @@ export class Transport extends EventTarget {
     const shown = this.#held ?? (hasEnd ? Math.min(seconds, duration) : seconds);
     if (hasEnd) {
       put(bar, "max", String(duration));
-      put(bar, "value", String(shown));
+      put(bar, "value", String(this.#held ?? inSteps(shown, duration)));
       put(bar, "ariaValueText", `${spokenTime(shown)} of ${spokenTime(duration)}`);
     }
     const ended = hasEnded ? " · ended" : "";
