@@ -109,6 +109,7 @@ async fn main() {
 /// Five windows with nothing in their way.
 async fn together(lengths: &Lengths, table: &mut Table) {
     let app = App::start().await;
+    app.lay_bundled_clip();
     let room = app.room().await;
     let browser = Browser::whole(&[]);
     let link = format!("{}/r/{}", app.url, room.code);
@@ -222,6 +223,7 @@ async fn together(lengths: &Lengths, table: &mut Table) {
 /// One who is far away, and one whose player has no speeds.
 async fn the_hard_of_reach(lengths: &Lengths, table: &mut Table) {
     let app = App::start().await;
+    app.lay_bundled_clip();
     let room = app.room().await;
     let browser = Browser::whole(&[]);
     let line = Proxy::to(&[app.url.strip_prefix("http://").unwrap()]);
@@ -261,6 +263,7 @@ async fn the_hard_of_reach(lengths: &Lengths, table: &mut Table) {
 /// A host whose media stop coming.
 async fn the_starving(lengths: &Lengths, table: &mut Table, kind: &Line) {
     let app = App::start().await;
+    app.lay_bundled_clip();
     let room = app.room().await;
     let browser = Browser::whole(&[]);
     let line = Proxy::to(&[app.url.strip_prefix("http://").unwrap()]);

@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 mod build;
+pub(crate) mod film;
 mod member;
 pub(crate) mod npm;
 pub(crate) mod players;
@@ -89,8 +90,7 @@ impl App {
             let target = folder.path().join("plugins").join(library.file_name().unwrap());
             fs::copy(library, target).unwrap();
         }
-        let repository = repository();
-        fs::copy(repository.join("plugins/mp4/media/clock.webm"), folder.path().join("media/clock.webm")).unwrap();
+        fs::copy(film::light(), folder.path().join("media/clock.webm")).unwrap();
         // The host ends what has been idle for half a minute: no request shall meet that end.
         let http = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(10)).build().unwrap();
         let app = App {
@@ -104,6 +104,11 @@ impl App {
         };
         app.write_config(config);
         app
+    }
+
+    /// Has the clip that is there on first run in its media folder, and not the light one.
+    pub(crate) fn lay_bundled_clip(&self) {
+        fs::copy(film::bundled(), self.path("media/clock.webm")).unwrap();
     }
 
     pub(crate) fn write_config(&self, config: &str) {
@@ -310,7 +315,7 @@ impl App {
         response.text().await.unwrap()
     }
 
-    /// A room that plays the bundled clip.
+    /// A room that plays the clip.
     pub(crate) async fn room(&self) -> Room {
         self.room_playing(clock()).await
     }
@@ -404,7 +409,7 @@ fn base_config(additions: &str) -> String {
     config
 }
 
-/// The bundled clip.
+/// The clip, of which `App::prepare` lays a copy into the media folder.
 pub(crate) fn clock() -> Value {
     json!({ "provider": "mp4", "media_type": "movie", "external_id": "clock.webm" })
 }

@@ -497,6 +497,8 @@ async fn a_machine_that_slept_is_where_the_room_is_as_soon_as_it_has_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewer_whose_line_is_too_slow_is_told_and_sought_less_and_less() {
     let scene = Scene::new().await;
+    // Of the other one every second has its own number of bytes.
+    scene.app.lay_bundled_clip();
     let mut ann = scene.app.host(&scene.room).await;
     ann.send(json!({ "type": "PLAY", "position_ms": 1_000 })).await;
     let line = Proxy::to(&[scene.app.url.strip_prefix("http://").unwrap()]);

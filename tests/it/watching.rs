@@ -9,6 +9,7 @@ use crate::harness::{
 #[tokio::test(flavor = "multi_thread")]
 async fn two_windows_watch_the_same_picture() {
     let app = App::start().await;
+    app.lay_bundled_clip();
     let browser = Browser::whole(&[]);
     let ann = browser.window().await;
     let link = create_on_home_page(&ann, &app.url).await;

@@ -1,8 +1,8 @@
 //! The programs and libraries under test, built by the same cargo that runs the tests.
 
 use std::{
-    env,
-    path::PathBuf,
+    env, fs,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
 };
@@ -57,5 +57,22 @@ fn build() -> Artifacts {
             libraries.extend(files.filter(|file| file.extension().is_some_and(|e| e == env::consts::DLL_EXTENSION)));
         }
     }
+    let libraries = libraries.iter().map(|library| stripped(library)).collect();
     Artifacts { streamit: streamit.expect("the workspace builds streamit"), libraries }
+}
+
+/// A copy without what debuggers want to know, which is nine tenths of it: every scene copies, hashes and loads them all.
+/// Without binutils the library itself does as well.
+fn stripped(library: &Path) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugins");
+    fs::create_dir_all(&folder).unwrap();
+    // Whoever runs beside this one sees a whole file.
+    let making = tempfile::tempdir_in(&folder).unwrap();
+    let (made, copy) = (making.path().join("made"), folder.join(library.file_name().unwrap()));
+    let made_it = Command::new("strip").arg("--strip-debug").arg("-o").arg(&made).arg(library).status();
+    if !made_it.is_ok_and(|status| status.success()) {
+        return library.to_owned();
+    }
+    fs::rename(made, &copy).unwrap();
+    copy
 }

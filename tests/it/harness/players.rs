@@ -26,7 +26,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{npm, repository, streams};
+use super::{film, npm, repository, streams};
 
 /// Vimeo's SDK as it is published.
 pub(crate) const VIMEO_SDK: Package<'_> = Package {
@@ -102,7 +102,7 @@ async fn stand_in(request: &Request, switches: &Value, stream: impl AsyncWrite +
 /// How long a silence of the clip's lasts at most; a scene ends it before.
 const HOLD_LIMIT: Duration = Duration::from_secs(60);
 
-/// Serves the pages of `tests/web`, the bridges and what they import from the source, and the bundled clip, on 127.0.0.1;
+/// Serves the pages of `tests/web`, the bridges and what they import from the source, and the clip, on 127.0.0.1;
 /// answers its address.
 pub(crate) async fn serve_pages() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -120,7 +120,7 @@ pub(crate) async fn serve_pages() -> String {
     address
 }
 
-/// Serves the bundled clip as a Jellyfin server would: the film `id`, to whoever has the key, as it is. Answers the port.
+/// Serves the clip as a Jellyfin server would: the film `id`, to whoever has the key, as it is. Answers the port.
 pub(crate) async fn serve_jellyfin(id: &'static str, key: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -134,7 +134,7 @@ pub(crate) async fn serve_jellyfin(id: &'static str, key: &'static str) -> u16 {
                 } else if request.path != format!("/Videos/{id}/stream") || asks_with("static") != Some("true") {
                     respond(stream, "404 Not Found", "text/plain", b"").await;
                 } else {
-                    media(&request, stream, &Holds::default(), bundled_clip(), "video/webm").await;
+                    media(&request, stream, &Holds::default(), fs::read(film::bundled()).unwrap(), "video/webm").await;
                 }
             });
         }
@@ -165,7 +165,7 @@ async fn page(request: &Request, stream: impl AsyncWrite + Unpin, holds: &Holds)
         ["assets", "adaptive", "player.css"] => file(stream, &repository().join("plugins/adaptive/player.css")).await,
         ["assets", "adaptive", name] => file(stream, &streams::vendored().join(name)).await,
         ["media", "clock.webm"] => {
-            media(request, stream, holds, bundled_clip(), "video/webm").await;
+            media(request, stream, holds, fs::read(film::bundled()).unwrap(), "video/webm").await;
         }
         ["streams", ref path @ ..] => {
             let query = if request.asked.is_empty() { String::new() } else { format!("?{}", request.asked) };
@@ -182,10 +182,6 @@ async fn page(request: &Request, stream: impl AsyncWrite + Unpin, holds: &Holds)
         [name] => file(stream, &web(name)).await,
         _ => respond(stream, "404 Not Found", "text/plain", b"").await,
     }
-}
-
-fn bundled_clip() -> Vec<u8> {
-    fs::read(repository().join("plugins/mp4/media/clock.webm")).unwrap()
 }
 
 /// The clip's index is at its end: without it there is no seeking.

@@ -22,7 +22,7 @@ use tokio::{
 
 pub(super) use self::manifests::find;
 use self::manifests::read_from;
-use super::{players::Request, repository};
+use super::{film, players::Request, repository};
 
 const KEY: &[u8; 16] = b"sixteen bytes ok";
 const KEY_ID: &[u8; 16] = b"which key it is.";
@@ -280,7 +280,7 @@ impl Broadcast {
     pub(crate) async fn start() -> Broadcast {
         tokio::task::spawn_blocking(media::folder).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let mut ffmpeg = media::ffmpeg();
+        let mut ffmpeg = film::ffmpeg();
         ffmpeg.current_dir(folder.path());
         for name in ["small.mp4", "en.mp4"] {
             ffmpeg.args(["-re", "-stream_loop", "-1", "-i"]).arg(media::folder().join(name));

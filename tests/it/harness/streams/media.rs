@@ -4,11 +4,13 @@ use std::{
     fs,
     ops::Range,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     sync::OnceLock,
 };
 
-use super::{KEY, KEY_ID, cenc};
+use super::{
+    super::film::{self, ffmpeg, made_once, succeeds},
+    KEY, KEY_ID, cenc,
+};
 
 /// How long it is.
 pub(super) const SECONDS: u32 = 120;
@@ -16,17 +18,7 @@ pub(super) const SECONDS: u32 = 120;
 /// The folder of its files: fragmented MP4, each with an index.
 pub(super) fn folder() -> &'static Path {
     static MEDIA: OnceLock<PathBuf> = OnceLock::new();
-    MEDIA.get_or_init(|| {
-        // Kept from run to run: the number is another one when something else is made.
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("streams-2");
-        if !folder.is_dir() {
-            let making = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            make(making.path());
-            // Another run may have been quicker.
-            assert!(fs::rename(making.keep(), &folder).is_ok() || folder.is_dir());
-        }
-        folder
-    })
+    MEDIA.get_or_init(|| made_once("streams-2", make))
 }
 
 fn make(folder: &Path) {
@@ -48,7 +40,7 @@ fn make(folder: &Path) {
     succeeds(&mut ffmpeg);
     let [key, id] = [KEY, KEY_ID].map(|bytes| hex(bytes));
     for name in ["small", "en"] {
-        let mut lock = self::ffmpeg();
+        let mut lock = film::ffmpeg();
         lock.current_dir(folder).args(["-i", &format!("{name}.mp4"), "-c", "copy"]).args(fragments);
         lock.args(["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", &key, "-encryption_kid", &id]);
         // So it counts its initialisation vectors from 0, which `told` relies on.
@@ -61,17 +53,6 @@ fn make(folder: &Path) {
         let cue = format!("WEBVTT\n\n00:00:00.000 --> 00:{:02}:00.000\n{word}\n", SECONDS / 60);
         fs::write(folder.join(format!("{lang}.vtt")), cue).unwrap();
     }
-}
-
-pub(super) fn ffmpeg() -> Command {
-    let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"]).stdin(Stdio::null());
-    ffmpeg
-}
-
-fn succeeds(command: &mut Command) {
-    let output = command.output().expect("ffmpeg is installed; `cargo xtask test` sees to it");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
