@@ -154,7 +154,9 @@ fn build(packages: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     let mut artifacts = Vec::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let message: serde_json::Value = serde_json::from_str(line)?;
-        if message["reason"] != "compiler-artifact" || !packages.iter().any(|name| is_of(&message, name)) {
+        let is_result = message["reason"] == "compiler-artifact"
+            && message["target"]["kind"] != serde_json::json!(["custom-build"]);
+        if !is_result || !packages.iter().any(|name| is_of(&message, name)) {
             continue;
         }
         let files = message["filenames"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
