@@ -17,7 +17,7 @@ use tracing::{Instrument, debug, info, warn};
 use crate::{
     live::{Live, LiveError, LiveRoom, Snapshot},
     protocol::CloseReason,
-    rooms::{HostKey, NewRoom, Pending, Place, Room, RoomCode, RoomError, Rooms, Source, random_share},
+    rooms::{Cursor, HostKey, NewRoom, Pending, Room, RoomCode, RoomError, Rooms, Source, random_share},
     telemetry,
 };
 
@@ -92,7 +92,7 @@ impl Lobby {
     }
 
     async fn remember(&self) -> Result<usize, LobbyError> {
-        let (mut from, mut count) = (Some(Place::default()), 0);
+        let (mut from, mut count) = (Some(Cursor::default()), 0);
         while from.is_some() {
             let rooms = self.rooms.open_rooms(&mut from).await?;
             count += rooms.len();

@@ -45,14 +45,14 @@ pub struct Rooms {
 
 /// How far the open rooms were read; the beginning, by default.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Cursor {
     created_at_ms: i64,
     code: String,
 }
 
-impl Default for Place {
+impl Default for Cursor {
     fn default() -> Self {
-        Place { created_at_ms: i64::MIN, code: String::new() }
+        Cursor { created_at_ms: i64::MIN, code: String::new() }
     }
 }
 
@@ -176,10 +176,10 @@ impl Rooms {
 
     /// The next of all open rooms, oldest first, from there on; nothing is left if `from` has become `None`. However many
     /// there are, one statement reads a few.
-    pub async fn open_rooms(&self, from: &mut Option<Place>) -> Result<Vec<Room>, RoomError> {
+    pub async fn open_rooms(&self, from: &mut Option<Cursor>) -> Result<Vec<Room>, RoomError> {
         const NEXT: &str = "SELECT * FROM rooms WHERE closed_at_ms IS NULL AND created_at_ms >= $1
             AND (created_at_ms > $1 OR code > $2) ORDER BY created_at_ms, code LIMIT $3";
-        let Some(Place { created_at_ms, code }) = from.take() else { return Ok(Vec::new()) };
+        let Some(Cursor { created_at_ms, code }) = from.take() else { return Ok(Vec::new()) };
         let next = self.lines.ask(async |line| {
             let query = line.query(NEXT).bind(created_at_ms).bind(code.as_str()).bind(READ_AT_ONCE);
             readable(query.fetch(line.connection())).await
@@ -300,7 +300,7 @@ async fn find(line: &mut Line, code: RoomCode) -> Result<Option<Row>, sqlx::Erro
 struct Readable {
     rooms: Vec<Room>,
     rows: i64,
-    last: Option<Place>,
+    last: Option<Cursor>,
 }
 
 /// The rooms of these rows. One that cannot be read is no reason to do without the others.
@@ -309,7 +309,7 @@ async fn readable(mut found: BoxStream<'_, Result<AnyRow, sqlx::Error>>) -> Resu
     while let Some(row) = found.next().await {
         rows += 1;
         let place = row.as_ref().ok().and_then(|row| {
-            Some(Place { created_at_ms: row.try_get("created_at_ms").ok()?, code: row.try_get("code").ok()? })
+            Some(Cursor { created_at_ms: row.try_get("created_at_ms").ok()?, code: row.try_get("code").ok()? })
         });
         let code = row.as_ref().ok().and_then(|row| row.try_get::<String, _>("code").ok()).unwrap_or_default();
         last = place.or(last);
@@ -334,7 +334,7 @@ mod tests {
     }
 
     async fn all_open(rooms: &Rooms) -> Result<Vec<Room>, RoomError> {
-        let (mut from, mut all) = (Some(Place::default()), Vec::new());
+        let (mut from, mut all) = (Some(Cursor::default()), Vec::new());
         while from.is_some() {
             all.extend(rooms.open_rooms(&mut from).await?);
         }
