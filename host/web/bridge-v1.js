@@ -172,6 +172,34 @@ export class VideoPlayer extends Player {
   }
 }
 
+/** All of a room lose a server at one moment: they come again at so many different ones, as shares of the time to wait. */
+const LEAST_SHARE = 0.6;
+
+/** How long to wait before what failed is tried again: `firstMs`, then twice as long and so on, up to `longestMs`. */
+export class Backoff {
+  #firstMs;
+  #longestMs;
+  #nextMs;
+
+  constructor(firstMs, longestMs) {
+    this.#firstMs = firstMs;
+    this.#longestMs = longestMs;
+    this.reset();
+  }
+
+  /** The time until the next try, in milliseconds: up to four tenths less than said, each page at a moment of its own. */
+  next() {
+    const wholeMs = this.#nextMs;
+    this.#nextMs = Math.min(2 * wholeMs, this.#longestMs);
+    return wholeMs * (LEAST_SHARE + Math.random() * (1 - LEAST_SHARE));
+  }
+
+  /** It went well: the next failure is a first one. */
+  reset() {
+    this.#nextMs = this.#firstMs;
+  }
+}
+
 /** The error a browser gives for playing without a click, for players that only report it. */
 export function notAllowed() {
   return new DOMException("the browser wants a click before it plays", "NotAllowedError");

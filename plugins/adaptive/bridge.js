@@ -1,6 +1,6 @@
 // HLS and DASH in a page: the browser's own <video>, fed by Shaka Player, which is one of the library's files. What is
 // encrypted the browser unlocks itself (EME), with licences from the servers that the operator named.
-import { VideoPlayer } from "/bridge/v1.js";
+import { Backoff, VideoPlayer } from "/bridge/v1.js";
 
 /** After it ran dry, so much has to be there again before it counts as going on: less would only run dry again. */
 const ENOUGH_S = 2;
@@ -10,8 +10,6 @@ const ENOUGH_LIVE_S = 0.5;
 /** What failed is loaded anew after this, and then after twice as long: a room may be waiting for it. */
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 10_000;
-/** All of a room run dry at one moment: they come again at so many different ones, as shares of that time. */
-const LEAST_RETRY_SHARE = 0.6;
 
 /** What did not come while there is something to show is asked for again after this, beside what the library waits itself. */
 const ASK_AGAIN_S = 1;
@@ -164,7 +162,7 @@ class Stream extends VideoPlayer {
   #seekOf = null;
   /** That something does not come, while there still is something to show: in words, and up to where there is. */
   #trouble = null;
-  #retryMs = RETRY_MS;
+  #backoff = new Backoff(RETRY_MS, MAX_RETRY_MS);
   #retry = null;
   /** What the library has asked for and not been answered; and for how many looks it has had nothing, nor asked. */
   #asked = new Set();
@@ -344,9 +342,7 @@ class Stream extends VideoPlayer {
     this.#trouble = null;
     this.emit("error", words);
     if (isFinal) return;
-    const share = LEAST_RETRY_SHARE + Math.random() * (1 - LEAST_RETRY_SHARE);
-    this.#retry = setTimeout(() => this.#load(), this.#retryMs * share);
-    this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
+    this.#retry = setTimeout(() => this.#load(), this.#backoff.next());
   }
 
   /**
@@ -499,7 +495,7 @@ class Stream extends VideoPlayer {
 
   #seeWhatCame() {
     if (this.#trouble !== null && this.#handEnd > this.#trouble.end + CAME_S) this.#trouble = null;
-    if (this.inHand > 2 * this.#enough) this.#retryMs = RETRY_MS;
+    if (this.inHand > 2 * this.#enough) this.#backoff.reset();
   }
 
   get #enough() { return this.live ? ENOUGH_LIVE_S : ENOUGH_S; }

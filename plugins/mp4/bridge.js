@@ -1,5 +1,5 @@
 // A video file in a page: the browser's own <video>, which is what every other bridge imitates.
-import { VideoPlayer } from "/bridge/v1.js";
+import { Backoff, VideoPlayer } from "/bridge/v1.js";
 
 const ERRORS = {
   1: "loading was stopped",
@@ -26,7 +26,7 @@ class VideoFile extends VideoPlayer {
   /** Sent somewhere, and has not said yet that it is there. */
   #isSought = false;
   #isMending = false;
-  #retryMs = RETRY_MS;
+  #backoff = new Backoff(RETRY_MS, MAX_RETRY_MS);
   #retry = null;
 
   constructor(stage, { url }) {
@@ -38,11 +38,10 @@ class VideoFile extends VideoPlayer {
       this.#wasSent ||= this.#isSought;
       this.emit("error", ERRORS[video.error?.code] ?? "the file cannot be played");
       // The line may be back later, and the file may come.
-      this.#retry = setTimeout(() => this.#load(), this.#retryMs);
-      this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
+      this.#retry = setTimeout(() => this.#load(), this.#backoff.next());
     });
     video.addEventListener("loadedmetadata", () => {
-      this.#retryMs = RETRY_MS;
+      this.#backoff.reset();
       if (this.#brokenAt !== null) this.#mend();
       this.emit("ready");
     });
