@@ -154,6 +154,19 @@ enum Expiry {
     Later,
 }
 
+/// A room that somebody has to look at.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Due {
+    pub code: RoomCode,
+    /// For the sake of a change that began, and was not settled.
+    pub change: Option<Change>,
+}
+
+/// A change that is made in database and live store, one after the other. Noted in the live store until both agree: whoever
+/// makes it may not come to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change(String);
+
 /// A room in the public list: most viewers first, then by code. Also where a reader of the list is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -461,11 +474,31 @@ impl Live {
         Ok(())
     }
 
+    /// Notes that a room is about to be changed in both stores. A memory ends with whoever changes it; and a server that takes
+    /// no note is in nobody's way, since the change may be of a room that is elsewhere.
+    pub async fn begins(&self, code: RoomCode) -> Option<Change> {
+        let Store::Redis(redis) = &self.0.store else { return None };
+        let noted = redis.begins(code).await;
+        noted.inspect_err(|error| debug!(%error, "a change begins that nobody would end in this node's place")).ok()
+    }
+
+    /// Both stores agree about a change.
+    pub fn settled(&self, code: RoomCode, change: Option<Change>) {
+        let Some(change) = change else { return };
+        let live = self.clone();
+        tokio::spawn(async move {
+            let Store::Redis(redis) = &live.0.store else { return };
+            if let Err(error) = redis.settled(code, &change).await {
+                debug!(%error, "a change is looked at once more");
+            }
+        });
+    }
+
     /// Rooms that somebody has to look at: their host has been away for too long, or may have been; or they are closed, and
-    /// the database may not know.
-    pub async fn due(&self) -> Result<Vec<RoomCode>, LiveError> {
+    /// the database may not know; or a change of them was not settled.
+    pub async fn due(&self) -> Result<Vec<Due>, LiveError> {
         match &self.0.store {
-            Store::Memory(memory) => Ok(memory.due()),
+            Store::Memory(memory) => Ok(memory.due().into_iter().map(|code| Due { code, change: None }).collect()),
             Store::Redis(redis) => redis.due().await,
         }
     }

@@ -2,7 +2,11 @@
 //!
 //! What begins or changes is decided by the database: until it is stored nobody has seen it, and what is refused is not
 //! carried out; once it is stored it is done, however long it takes to tell the live store. What ends is decided by the live
-//! store, which everyone asks; the database follows, however long that takes.
+//! store, which everyone asks; the database follows, however long that takes. Only where the live store is this process's own
+//! memory, which forgets with it, the database is asked first.
+//!
+//! A node may end between the one and the other: it notes in the live store what it begins, and the others bring to an end what
+//! is not settled.
 
 use std::{
     sync::Arc,
@@ -15,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, warn};
 
 use crate::{
-    live::{Live, LiveError, LiveRoom, Snapshot},
+    live::{Change, Due, Live, LiveError, LiveRoom, Snapshot},
     protocol::CloseReason,
     rooms::{Cursor, HostKey, NewRoom, Pending, Room, RoomCode, RoomError, Rooms, Source, random_share},
     telemetry,
@@ -145,19 +149,25 @@ impl Lobby {
     async fn take_to_the_end(&self, pending: Pending, start_ms: i64) -> Result<Arc<LiveRoom>, LobbyError> {
         let record = pending.room().clone();
         // What could not be told is not stored.
-        self.live.takes(record.code).await?;
-        pending.commit().await.inspect_err(|error| {
-            if let RoomError::Unanswered = error {
+        let (taken, change) = tokio::join!(self.live.takes(record.code), self.live.begins(record.code));
+        taken?;
+        match pending.commit().await {
+            Err(error @ RoomError::Unanswered) => {
                 self.find_out(record.code);
+                return Err(error.into());
             }
-        })?;
+            stored => stored?,
+        }
         match self.live.open_at(record.clone(), start_ms).await {
             Err(error) if error.is_away() => {
                 let room = telemetry::alias(record.code);
                 warn!(%room, %error, "a change is stored, and the live store does not know yet; it is told again");
                 Ok(self.live.tell_later(record, start_ms))
             }
-            opened => Ok(opened?),
+            opened => {
+                self.live.settled(record.code, change);
+                Ok(opened?)
+            }
         }
     }
 
@@ -167,12 +177,21 @@ impl Lobby {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(STORED_OR_NOT).await;
-                match lobby.wake(code).await {
-                    Err(error) if error.is_away() => {}
-                    _ => return,
+                let found = match lobby.wake(code).await {
+                    Err(LobbyError::NotFound) => lobby.show_end(code, CloseReason::ClosedByHost).await,
+                    found => found.map(drop),
+                };
+                if !found.is_err_and(|error| error.is_away()) {
+                    return;
                 }
             }
         });
+    }
+
+    /// The database has closed a room, for everyone in it.
+    async fn show_end(&self, code: RoomCode, reason: CloseReason) -> Result<(), LobbyError> {
+        self.live.close(code, reason).await?;
+        Ok(self.live.forget(code).await?)
     }
 
     /// The room of that code, woken if this node does not know it yet.
@@ -249,10 +268,53 @@ impl Lobby {
     /// The end of a room, for everyone in it.
     pub async fn close(&self, code: RoomCode, reason: CloseReason) -> Result<(), LobbyError> {
         self.ready()?;
-        self.live.close(code, reason).await?;
-        if let Err(error) = self.store_end(code).await {
-            warn!(room = %telemetry::alias(code), %error, "a room was closed, and the database does not know yet; it is told again");
+        if !self.live.is_elsewhere() {
+            return self.close_stored(code, reason).await;
         }
+        let change = self.live.begins(code).await;
+        self.live.close(code, reason).await?;
+        match self.store_end(code).await {
+            Ok(()) => self.live.settled(code, change),
+            Err(error) => {
+                let room = telemetry::alias(code);
+                warn!(%room, %error, "a room was closed, and the database does not know yet; it is told again");
+            }
+        }
+        Ok(())
+    }
+
+    /// What this process knows ends with it: only what the database has taken is closed.
+    async fn close_stored(&self, code: RoomCode, reason: CloseReason) -> Result<(), LobbyError> {
+        let lobby = self.clone();
+        let closing = async move {
+            match lobby.rooms.close(code, lobby.live.now_ms()).await {
+                Err(error @ RoomError::Unanswered) => {
+                    lobby.find_out(code);
+                    return Err(error.into());
+                }
+                stored => stored?,
+            };
+            info!(room = %telemetry::alias(code), "room closed");
+            lobby.show_end(code, reason).await
+        };
+        // To its end, even if whoever asked for it goes away.
+        tokio::spawn(closing.in_current_span())
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Whoever changed a room has not come to the end of it. What is stored is so, and what is closed is closed.
+    async fn settle(&self, code: RoomCode, change: Change) -> Result<(), RoomError> {
+        match self.wake(code).await {
+            Ok(_) | Err(LobbyError::NotFound) => {}
+            Err(LobbyError::Live(LiveError::Closed)) => self.store_end(code).await?,
+            Err(LobbyError::Room(error)) => return Err(error),
+            Err(LobbyError::Live(error)) => {
+                debug!(room = %telemetry::alias(code), %error, "a change is looked at once more");
+                return Ok(());
+            }
+        }
+        self.live.settled(code, Some(change));
         Ok(())
     }
 
@@ -389,7 +451,10 @@ impl Lobby {
                 return Ok(());
             }
         };
-        let looks = due.into_iter().map(|code| async move {
+        let looks = due.into_iter().map(|Due { code, change }| async move {
+            if let Some(change) = change {
+                return self.settle(code, change).await;
+            }
             match self.live.expire(code).await {
                 Ok(true) => self.store_end(code).await,
                 Ok(false) => Ok(()),

@@ -220,10 +220,14 @@ impl Rooms {
     /// Closes a room; `false` if it was closed already.
     pub async fn close(&self, code: RoomCode, now_ms: i64) -> Result<bool, RoomError> {
         const CLOSE: &str = "UPDATE rooms SET closed_at_ms = $2 WHERE code = $1 AND closed_at_ms IS NULL";
-        let closed = self
-            .lines
-            .ask(async |line| line.query(CLOSE).bind(code.as_str()).bind(now_ms).execute(line.connection()).await);
-        Ok(closed.await?.rows_affected() > 0)
+        let mut line = self.lines.begin().await?;
+        let closed = self.lines.in_time(async {
+            let close = line.query(CLOSE).bind(code.as_str()).bind(now_ms);
+            Ok(close.execute(line.connection()).await?)
+        });
+        let closed = closed.await?;
+        line.commit().await?;
+        Ok(closed.rows_affected() > 0)
     }
 
     /// Deletes the rooms that were closed before that moment; answers how many.

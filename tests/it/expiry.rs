@@ -222,6 +222,41 @@ async fn what_is_stored_is_done_however_late_redis_hears_of_it() {
     ann.sees(|s| s["presence"]["host"] == "connected").await;
 }
 
+/// Between its two stores a node may end for good: the others see to it that they agree.
+#[tokio::test]
+async fn what_a_node_has_begun_is_brought_to_its_end_by_the_others() {
+    let mut shared = Nodes::with(2, 300, "").await;
+    let (changed, closed) = (shared.nodes[0].room().await, shared.nodes[0].room().await);
+    let (mut ben, mut eve) = (shared.nodes[1].viewer(&changed).await, shared.nodes[1].viewer(&closed).await);
+
+    // Closed for everyone, and the database has not taken it.
+    shared.postgres.ask(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''disk full''; END';
+         CREATE TRIGGER refuses BEFORE UPDATE ON rooms FOR EACH ROW WHEN (NEW.closed_at_ms IS NOT NULL)
+            EXECUTE FUNCTION refuse()",
+    );
+    let path = format!("/api/v1/rooms/{}", closed.code);
+    let end = shared.nodes[0].request(Method::DELETE, &path, Some(&closed.key), None).await;
+    assert_eq!(end.status.as_u16(), 204, "{}", end.body);
+    assert_eq!(eve.is_closed().await.0, 4410);
+
+    // Stored, and the live store has not heard of it.
+    take_long_to_commit(&shared.postgres);
+    let freeze = async {
+        until(async || is_committing(&shared.postgres)).await;
+        shared.redis.freeze();
+    };
+    let (answer, ()) = tokio::join!(shared.nodes[0].put_source(&changed, episode()), freeze);
+    assert_eq!(answer.status.as_u16(), 200, "{}", answer.body);
+
+    shared.nodes[0].kill();
+    shared.redis.thaw();
+    shared.postgres.ask("DROP TRIGGER refuses ON rooms");
+    ben.sees(|s| s["room"]["source"]["provider"] == "vidking").await;
+    let is_open = format!("SELECT count(*) FROM rooms WHERE code = '{}' AND closed_at_ms IS NULL", closed.code);
+    until(async || shared.postgres.ask(&is_open).trim() == "0").await;
+}
+
 #[tokio::test]
 async fn what_nobody_can_know_is_said_in_words() {
     let (redis, postgres) = (Redis::start(), Postgres::start());

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 
 use crate::harness::{App, clock, episode};
@@ -152,4 +153,26 @@ async fn a_database_that_fails_is_said_and_live_rooms_go_on() {
 
     sqlx::query("ALTER TABLE elsewhere RENAME TO rooms").execute(&mut database).await.unwrap();
     app.room().await;
+}
+
+/// Only the database outlives this process: a room of which it has not taken the end is open.
+#[tokio::test]
+async fn a_room_that_the_database_does_not_close_is_not_said_to_be_closed() {
+    let mut app = App::start().await;
+    let (room, _ann, mut ben) = app.room_of_two().await;
+    let path = format!("/api/v1/rooms/{}", room.code);
+    let mut database = connect(&app).await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut database).await.unwrap();
+    let refused = app.request(Method::DELETE, &path, Some(&room.key), None).await;
+    assert_eq!((refused.status.as_u16(), refused.problem()), (503, "unavailable"));
+    let (_, heard) = ben.ping().await;
+    assert_eq!(heard, Vec::<Value>::new(), "nobody was sent away");
+    sqlx::query("ROLLBACK").execute(&mut database).await.unwrap();
+
+    let closed = app.request(Method::DELETE, &path, Some(&room.key), None).await;
+    assert_eq!(closed.status.as_u16(), 204, "{}", closed.body);
+    assert_eq!(ben.is_closed().await.0, 4410);
+    app.kill();
+    app.launch().await;
+    assert_eq!(app.get(&path).await.problem(), "room_not_found");
 }

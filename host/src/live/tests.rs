@@ -512,31 +512,31 @@ async fn joins_are_told_in_bursts_not_one_by_one(bench: Bench) {
 async fn a_room_is_closed_when_its_grace_is_over_and_looked_at_until_the_database_knows(bench: Bench) {
     let room = bench.room("K7QM2X").await;
     let code = room.code();
-    assert_eq!(bench.live.due().await, Ok(vec![]));
+    assert_eq!(due(&bench.live).await, vec![]);
     bench.pass(299_999);
     assert_eq!(bench.live.expire(code).await, Ok(false));
     bench.pass(1);
-    assert_eq!(bench.live.due().await, Ok(vec![code]));
+    assert_eq!(due(&bench.live).await, vec![code]);
     assert_eq!(bench.live.expire(code).await, Ok(true));
     // Whoever looks next finds the same, however often: another node, or this one after it stopped half way.
     bench.pass(1000);
-    assert_eq!(bench.live.due().await, Ok(vec![code]));
+    assert_eq!(due(&bench.live).await, vec![code]);
     assert_eq!(bench.live.expire(code).await, Ok(true));
     assert_eq!(bench.live.open(record("K7QM2X", 1)).await.err(), Some(LiveError::Closed), "the database may not know");
     assert_eq!(bench.live.read(code).await.err(), Some(LiveError::Closed));
     bench.live.forget(code).await.expect("forgotten");
-    assert_eq!(bench.live.due().await, Ok(vec![]));
+    assert_eq!(due(&bench.live).await, vec![]);
 }
 
 async fn a_host_who_is_back_before_the_decision_keeps_the_room(bench: Bench) {
     let room = bench.room("K7QM2X").await;
     bench.pass(300_000);
-    assert_eq!(bench.live.due().await, Ok(vec![room.code()]));
+    assert_eq!(due(&bench.live).await, vec![room.code()]);
     let mut host = bench.live.join(&room, Role::Host).expect("joined");
     sees(&mut host, r#""host":"connected","host_away_until_ms":null"#).await;
     assert_eq!(bench.live.expire(room.code()).await, Ok(false));
     bench.pass(10_000);
-    assert_eq!(bench.live.due().await, Ok(vec![]));
+    assert_eq!(due(&bench.live).await, vec![]);
     drop(host);
     let mut viewer = bench.live.join(&room, Role::Viewer).expect("joined");
     sees(&mut viewer, r#""viewers":1,"host":"away""#).await;
@@ -555,7 +555,7 @@ async fn a_room_nobody_came_to_expires_like_any_other(bench: Bench) {
     bench.live.remember(vec![record("K7QM2X", 1)]).await.expect("remembered again");
     assert_eq!(bench.live.expire(code).await, Ok(false));
     bench.pass(100_000);
-    assert_eq!(bench.live.due().await, Ok(vec![code]));
+    assert_eq!(due(&bench.live).await, vec![code]);
     assert_eq!(bench.live.expire(code).await, Ok(true));
 }
 
@@ -609,6 +609,29 @@ async fn the_public_list_has_rooms_with_a_host_most_viewers_first(bench: Bench) 
     assert_eq!(names(&all), ["AAAAAA 10", "CCCCCC 2", "EEEEEE 2"]);
 }
 
+/// Rooms that somebody has to look at, for their own sake or for that of a change.
+async fn due(live: &Live) -> Vec<RoomCode> {
+    live.due().await.expect("asked").into_iter().map(|due| due.code).collect()
+}
+
+/// Whoever began it may be gone: all others look at it, until one has seen that both stores agree.
+#[tokio::test]
+async fn a_change_that_began_is_looked_at_by_whoever_is_left_until_it_is_settled() {
+    let bench = Bench::in_redis().await;
+    let (room, other) = (bench.room("K7QM2X").await, neighbour(&bench).await);
+    let code = room.code();
+    let (first, second) = (bench.live.begins(code).await, bench.live.begins(code).await);
+    bench.pass(10_999);
+    assert_eq!(due(&other).await, vec![], "it may be on its way");
+    bench.live.settled(code, first);
+    bench.pass(1);
+    until(|| async { due(&other).await == vec![code] }).await;
+    let found = other.due().await.expect("asked").remove(0);
+    assert_eq!(found.change, second, "each is one of its own");
+    other.settled(code, found.change);
+    until(|| async { due(&other).await.is_empty() }).await;
+}
+
 /// Another node on the same Redis.
 async fn neighbour(bench: &Bench) -> Live {
     let config = config_of(bench.server.as_ref().expect("a server"));
@@ -628,7 +651,7 @@ async fn that_redis_has_forgotten_rooms_is_seen_by_what_it_forgot_with_them() {
         bench.pass(29_000);
         assert!(!forgotten(&bench).await);
     }
-    assert_eq!(bench.live.due().await, Ok(vec![]), "the mark is no room");
+    assert_eq!(due(&bench.live).await, vec![], "the mark is no room");
     bench.server.as_ref().expect("a server").ask("DEL streamit:due:5").expect("asked");
     assert!(forgotten(&bench).await, "one server of a cluster has lost its sets");
     bench.live.remembered().await.expect("marked");
@@ -652,9 +675,9 @@ async fn a_room_that_redis_has_lost_is_given_its_grace_anew() {
     bench.pass(300_000);
     let lose = || bench.server.as_ref().expect("a server").ask("DEL streamit:{K7QM2X}:state");
     lose();
-    assert_eq!(other.due().await, Ok(vec![code]));
+    assert_eq!(due(&other).await, vec![code]);
     assert_eq!(other.expire(code).await, Ok(false), "its own node may bring it back");
-    assert_eq!(other.due().await, Ok(vec![]));
+    assert_eq!(due(&other).await, vec![]);
     bench.room("K7QM2X").await;
     assert_eq!(bench.playback(&room).await.position_ms, 60_000);
     // And again, and nobody does.
@@ -664,7 +687,7 @@ async fn a_room_that_redis_has_lost_is_given_its_grace_anew() {
     bench.pass(299_999);
     assert_eq!(other.expire(code).await, Ok(false));
     bench.pass(1);
-    assert_eq!(other.due().await, Ok(vec![code]));
+    assert_eq!(due(&other).await, vec![code]);
     assert_eq!(other.expire(code).await, Ok(true));
     assert_eq!(other.read(code).await.err(), Some(LiveError::Closed));
 }
@@ -725,7 +748,7 @@ async fn rooms_that_cannot_be_looked_at_are_in_nobodys_way() {
     }
     bench.pass(300_000);
     for _ in 0..3 {
-        for code in bench.live.due().await.expect("asked") {
+        for code in due(&bench.live).await {
             let _ = bench.live.expire(code).await;
         }
     }
@@ -759,10 +782,10 @@ async fn a_closed_room_is_forgotten_wholly_or_looked_at_again() {
     ask("ACL SETUSER default -pexpire");
     bench.live.forget(code).await.expect_err("it may not");
     ask("ACL SETUSER default +pexpire");
-    assert_eq!(bench.live.due().await, Ok(vec![code]));
+    assert_eq!(due(&bench.live).await, vec![code]);
     assert_eq!(bench.live.expire(code).await, Ok(true));
     bench.live.forget(code).await.expect("forgotten");
-    assert_eq!(bench.live.due().await, Ok(vec![]));
+    assert_eq!(due(&bench.live).await, vec![]);
 }
 
 #[tokio::test]

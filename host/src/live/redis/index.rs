@@ -11,8 +11,8 @@ use futures_util::future::join_all;
 
 use super::{LEASE, Redis, Reply, millis};
 use crate::{
-    live::{Listed, LiveError},
-    rooms::{Room, RoomCode, Visibility, random_share},
+    live::{Change, Due, Listed, LiveError},
+    rooms::{Room, RoomCode, Visibility, hex, random_bytes, random_share},
 };
 
 /// A closed room of which the database knows is remembered for so long: longer than any request takes.
@@ -32,7 +32,25 @@ const MARK_GOOD_FOR: Duration = Duration::from_secs(30);
 /// A server may have lost its sets while the rooms are as they were: so many heartbeats say everything again.
 const SAID_AGAIN: f64 = 1.0 / 16.0;
 
+/// A change that began is looked at after this, if it is not settled by then: whatever its node has begun to store is stored
+/// by then, or never.
+const CHANGE_LOOKED_AT: Duration = Duration::from_secs(11);
+
 impl Redis {
+    /// Notes that a room is about to be changed in both stores, so that whoever is left sees to it that they agree.
+    pub(in crate::live) async fn begins(&self, code: RoomCode) -> Result<Change, LiveError> {
+        let change = Change(format!("{} {}", code.as_str(), hex(&random_bytes::<8>())));
+        let (key, at) = (self.due_key(code), self.now_ms() + millis(CHANGE_LOOKED_AT));
+        self.command::<i64>(&key, redis::cmd("ZADD").arg(&key).arg(at).arg(&change.0)).await?;
+        Ok(change)
+    }
+
+    /// Both stores agree about it.
+    pub(in crate::live) async fn settled(&self, code: RoomCode, Change(member): &Change) -> Result<(), LiveError> {
+        let key = self.due_key(code);
+        self.command::<i64>(&key, redis::cmd("ZREM").arg(&key).arg(member)).await.map(drop)
+    }
+
     /// Remembers open rooms, so that one to which nobody comes back expires like any other.
     pub(in crate::live) async fn remember(&self, codes: &[RoomCode]) -> Result<(), LiveError> {
         // One that is missing is looked at now, so that its grace begins.
@@ -94,8 +112,8 @@ impl Redis {
         marks.await.into_iter().try_for_each(|one| one.map(drop))
     }
 
-    /// Rooms that somebody has to look at.
-    pub(in crate::live) async fn due(&self) -> Result<Vec<RoomCode>, LiveError> {
+    /// Rooms that somebody has to look at, and changes.
+    pub(in crate::live) async fn due(&self) -> Result<Vec<Due>, LiveError> {
         if self.clock.is_none() && self.store_clock.leapt_within(self.host_grace) {
             return Ok(Vec::new());
         }
@@ -114,8 +132,11 @@ impl Redis {
         if shards.iter().all(Result::is_err) {
             return shards.swap_remove(0).map(|_| Vec::new());
         }
-        let codes = shards.into_iter().flatten().flatten();
-        Ok(codes.filter_map(|code| code.parse().ok()).collect())
+        let due = |member: String| match member.split_once(' ') {
+            Some((code, _)) => Some(Due { code: code.parse().ok()?, change: Some(Change(member)) }),
+            None => Some(Due { code: member.parse().ok()?, change: None }),
+        };
+        Ok(shards.into_iter().flatten().flatten().filter_map(due).collect())
     }
 
     /// The database knows that a room is closed: nobody has to look at it any more.
