@@ -46,7 +46,10 @@ pub use self::{
     reload::{Change, Changed, Reloaded, Reloader},
     watch::watch,
 };
-use self::{loading::Loader, running::library};
+use self::{
+    loading::{Loaded, Loader, NotLoaded, Origin},
+    running::library,
+};
 use crate::{
     config::Config,
     rooms::Source,
@@ -84,6 +87,9 @@ pub struct Needs {
 }
 
 type Table = IndexMap<String, Arc<Provider>, RandomState>;
+
+/// What is to take a provider's place, by its id.
+type Next = (String, Option<Arc<Provider>>);
 
 impl Providers {
     /// Loads every provider the configuration names. Blocks: plugins run. `program` is this program, to be started for
@@ -146,33 +152,37 @@ impl Providers {
     }
 
     /// The next generation of each provider in the configuration, in its order; nothing where it would be the present one.
-    fn load_all(&self, config: &Config) -> Vec<(String, Option<Arc<Provider>>)> {
-        let present = self.list();
-        let load = |id: &String, settings| {
+    fn load_all(&self, config: &Config) -> Vec<Next> {
+        let (present, providers) = (self.list(), config.providers.iter().collect::<Vec<_>>());
+        side_by_side(&providers, |&(id, settings)| {
             let present = present.get(id);
             // One that fails is given another chance.
             let serving = present.filter(|provider| provider.is_ready()).map(|provider| &provider.origin);
-            let before =
-                present.and_then(|provider| provider.description()).map(|d| d.assets.clone()).unwrap_or_default();
-            let (origin, loaded) = self.0.loader.load(id, settings, config, serving, &before)?;
-            let generation = present.map_or(0, |provider| provider.generation) + 1;
-            Some(Arc::new(Provider::new(id, generation, origin, loaded, self.0.metrics.clone())))
-        };
-        let next = AtomicUsize::new(0);
-        let loaded: Vec<_> = config.providers.iter().map(|_| OnceLock::new()).collect();
-        thread::scope(|scope| {
-            for _ in 0..LOADED_AT_ONCE.min(config.providers.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((id, settings)) = config.providers.get_index(n) else { return };
-                        loaded[n].get_or_init(|| load(id, settings));
-                    }
-                });
-            }
-        });
-        let loaded = loaded.into_iter().map(|loaded| loaded.into_inner().flatten());
-        config.providers.keys().cloned().zip(loaded).collect()
+            let loaded = self.0.loader.load(id, settings, config, serving, &assets_of(present));
+            (id.clone(), loaded.map(|(origin, loaded)| self.next(id, present, origin, loaded)))
+        })
+    }
+
+    /// The next generation of each that was late, from the file as it was read then.
+    fn load_again(&self, late: &[Arc<Provider>], config: &Config) -> Vec<Next> {
+        let present = self.list();
+        side_by_side(late, |late| {
+            let Provider { id, origin, .. } = &**late;
+            let (present, file) = (present.get(id), late.late.as_deref().unwrap_or_default());
+            let loaded = self.0.loader.load_read(id, file, origin, &config.state_dir, &assets_of(present));
+            (id.clone(), Some(self.next(id, present, origin.clone(), loaded)))
+        })
+    }
+
+    fn next(
+        &self,
+        id: &str,
+        present: Option<&Arc<Provider>>,
+        origin: Origin,
+        loaded: Result<Loaded, NotLoaded>,
+    ) -> Arc<Provider> {
+        let generation = present.map_or(0, |provider| provider.generation) + 1;
+        Arc::new(Provider::new(id, generation, origin, loaded, self.0.metrics.clone()))
     }
 
     fn replace(&self, table: Table) {
@@ -257,6 +267,29 @@ impl Providers {
         }
         needs
     }
+}
+
+/// What is served of a provider so far.
+fn assets_of(present: Option<&Arc<Provider>>) -> Assets {
+    present.and_then(|provider| provider.description()).map(|known| known.assets.clone()).unwrap_or_default()
+}
+
+/// Does the same with each, several at a time.
+fn side_by_side<T: Sync, R: Send + Sync>(all: &[T], run: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results: Vec<_> = all.iter().map(|_| OnceLock::new()).collect();
+    thread::scope(|scope| {
+        for _ in 0..LOADED_AT_ONCE.min(all.len()) {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let (Some(one), Some(result)) = (all.get(n), results.get(n)) else { return };
+                    result.get_or_init(|| run(one));
+                }
+            });
+        }
+    });
+    results.into_iter().filter_map(OnceLock::into_inner).collect()
 }
 
 /// This program as a plugin's child: answers until its parent is gone.

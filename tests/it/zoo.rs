@@ -254,30 +254,34 @@ async fn a_constructor_that_never_returns_ends_the_host_and_is_not_met_again() {
 
 #[tokio::test]
 async fn what_was_not_through_in_time_is_tried_again_and_what_is_refused_is_not() {
-    let (late, refused) = ("ctor-loop", "minor-nine");
+    let (late, refused) = ("late", "minor-nine");
     let mut app = App::prepare(&format!("{WELL}{}{}", table(late, "none", ""), table(refused, "none", "")));
-    let animal = |name| AT_LOAD.iter().find(|animal| animal.name == name).unwrap();
-    for name in [late, refused] {
-        build(&app.path("plugins"), name, animal(name).flags);
-    }
+    let (plugins, gate) = (app.path("plugins"), app.path("gate"));
+    let path = format!("-DGATE=\"{}\"", gate.display());
+    let waits: [&str; 2] = ["-DCONSTRUCTOR=wait_at_gate()", &path];
+    build(&plugins, late, &waits);
+    build(&plugins, refused, &["-DABI_MINOR=9"]);
     app.launch().await;
-    for name in [late, refused] {
-        judge(&app, name, animal(name).state, animal(name).reason).await;
-        // What would be well now: for each that is tried again.
-        build(&app.path("plugins"), name, &[]);
-    }
+    judge(&app, late, "refused", "it did not come to an end within 2s, while its library was being loaded").await;
+    judge(&app, refused, "refused", "needs ABI 1.9").await;
+    // Nobody has asked for what lies there now: a file that is half there, and one that would be well.
+    fs::write(plugins.join("liblate.so"), "half of").unwrap();
+    build(&plugins, refused, &[]);
+    fs::write(&gate, "").unwrap();
     until(async || app.provider(late).await["state"] == "ready").await;
     assert_eq!(app.resolve(late, "fine").await.body["embed_url"], "https://zoo.example/fine");
-    judge(&app, refused, animal(refused).state, animal(refused).reason).await;
+    judge(&app, refused, "refused", "needs ABI 1.9").await;
 
     // Another version that is late keeps the one before in its place, and is tried again all the same.
-    build(&app.path("plugins"), late, animal(late).flags);
+    fs::remove_file(&gate).unwrap();
+    build(&plugins, late, &[&waits[..], &["-DTABLE_SIZE=4096"]].concat());
     let changes = app.reload().await;
     let change = changes["providers"].as_array().unwrap().iter().find(|change| change["id"] == late).unwrap();
     assert_eq!((&change["change"], &change["generation"]), (&"kept".into(), &2.into()), "{change}");
     judge(&app, refused, "ready", "").await;
-    build(&app.path("plugins"), late, &["-DTABLE_SIZE=4096"]);
-    let is_next = |line: &str| line.contains(late) && line.contains("provider ready") && line.contains("generation=3");
+    fs::write(&gate, "").unwrap();
+    let is_next =
+        |line: &str| line.contains("=late") && line.contains("provider ready") && line.contains("generation=3");
     until(async || app.log().lines().any(is_next)).await;
 }
 

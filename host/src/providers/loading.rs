@@ -75,13 +75,13 @@ pub(crate) struct NotLoaded {
     pub(crate) description: Option<Arc<Description>>,
     /// There is no file at all.
     pub(crate) is_missing: bool,
-    /// It was late, or nothing was left for it: a machine that has time again may well load it.
-    pub(crate) may_pass: bool,
+    /// The file as it was read, if it was late, or nothing was left for it: a machine that has time again may well load it.
+    pub(crate) late: Option<Arc<[u8]>>,
 }
 
 impl NotLoaded {
     fn new(state: Status, reason: String) -> Self {
-        NotLoaded { state, reason, description: None, is_missing: false, may_pass: false }
+        NotLoaded { state, reason, description: None, is_missing: false, late: None }
     }
 
     fn refused(reason: String) -> Self {
@@ -198,12 +198,23 @@ impl Loader {
         if present == Some(&origin) {
             return None;
         }
-        let loaded = self.load_bytes(id, &bytes, &origin, &config.state_dir, before);
-        let loaded = loaded.map_err(|mut not_loaded| {
-            not_loaded.reason = format!("{}: {}", path.display(), not_loaded.reason);
-            not_loaded
-        });
+        let loaded = self.load_read(id, &bytes, &origin, &config.state_dir, before);
         Some((origin, loaded))
+    }
+
+    /// Loads the provider `id` from its file as it was read.
+    pub(crate) fn load_read(
+        &self,
+        id: &str,
+        bytes: &[u8],
+        origin: &Origin,
+        state_dir: &Path,
+        before: &Assets,
+    ) -> Result<Loaded, NotLoaded> {
+        self.load_bytes(id, bytes, origin, state_dir, before).map_err(|not_loaded| {
+            let reason = format!("{}: {}", origin.path.display(), not_loaded.reason);
+            NotLoaded { reason, ..not_loaded }
+        })
     }
 
     fn load_bytes(
@@ -245,7 +256,10 @@ impl Loader {
         }
         let manifest = (*description.manifest).clone();
         let what = Prepare { library, manifest, config: settings.config.clone(), destinations: destinations.clone() };
-        self.probe(&what).map_err(|Failure { reason, may_pass }| NotLoaded { may_pass, ..refused(reason) })?;
+        self.probe(&what).map_err(|Failure { reason, may_pass }| {
+            let late = may_pass.then(|| bytes.into());
+            NotLoaded { late, ..refused(reason) }
+        })?;
         let worker = self.start(what, origin, isolation, marker).map_err(refused)?;
         Ok(Loaded { description, destinations, redirects, published, worker, isolation })
     }

@@ -37,8 +37,8 @@ pub struct Provider {
     pub generation: u64,
     pub(super) origin: Origin,
     pub(super) is_missing: bool,
-    /// It was late, and may be in time another time.
-    pub(super) may_pass: bool,
+    /// Its file as it was read, if it was late, and may be in time another time.
+    pub(super) late: Option<Arc<[u8]>>,
     description: Option<Arc<Description>>,
     pub(super) destinations: Vec<Destination>,
     /// Where those lead on to.
@@ -89,7 +89,7 @@ impl Provider {
         metrics: Arc<Metrics>,
     ) -> Self {
         let is_missing = matches!(loaded, Err(NotLoaded { is_missing: true, .. }));
-        let may_pass = matches!(loaded, Err(NotLoaded { may_pass: true, .. }));
+        let late = loaded.as_ref().err().and_then(|not_loaded| not_loaded.late.clone());
         let isolation = origin.settings.isolation;
         let (description, destinations, redirects, published, loaded, isolation) = match loaded {
             Ok(Loaded { description, destinations, redirects, published, worker, isolation }) => {
@@ -107,7 +107,7 @@ impl Provider {
             generation,
             origin,
             is_missing,
-            may_pass,
+            late,
             description,
             destinations,
             redirects,

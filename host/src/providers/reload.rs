@@ -7,12 +7,11 @@ use std::{
     time::Duration,
 };
 
-use indexmap::IndexMap;
 use serde::Serialize;
 use tracing::{info, warn};
 
-use super::{Provider, Providers, Status, Table};
-use crate::config::{self, Config, ConfigError};
+use super::{Next, Provider, Providers, Status, Table};
+use crate::config::{Config, ConfigError};
 
 /// What was late is loaded again after so long, and each further time after twice as long …
 const FIRST_TRY: Duration = Duration::from_secs(5);
@@ -28,11 +27,11 @@ struct Started {
     file: PathBuf,
     /// What the process runs with; everything but its providers needs a restart to change.
     started_with: Config,
-    /// What was late when it was loaded last, and how it was to be. Whoever holds it is the only one that loads.
+    /// What was late when it was loaded last. Whoever holds it is the only one that loads.
     late: Mutex<Late>,
 }
 
-type Late = IndexMap<String, config::Provider>;
+type Late = Vec<Arc<Provider>>;
 
 /// What a reload did.
 #[derive(Clone, Debug, Serialize)]
@@ -76,12 +75,7 @@ pub enum Change {
 impl Reloader {
     pub fn new(providers: Providers, started_with: Config) -> Self {
         let file = started_with.file.clone();
-        let late = providers
-            .list()
-            .values()
-            .filter(|provider| provider.may_pass)
-            .map(|late| (late.id.clone(), late.origin.settings.clone()))
-            .collect();
+        let late = providers.list().values().filter(|provider| provider.late.is_some()).cloned().collect();
         Reloader(Arc::new(Started { providers, file, started_with, late: Mutex::new(late) }))
     }
 
@@ -105,7 +99,8 @@ impl Reloader {
         let config = Config::load(file).inspect_err(|error| warn!("nothing is reloaded: {error}"))?;
         let before = providers.list();
         let mut table = Table::default();
-        let mut changes = exchange(providers, &config, &mut table, &mut late);
+        late.clear();
+        let mut changes = exchange(providers.load_all(&config), &before, &mut table, &mut late);
         for (id, provider) in &*before {
             if !table.contains_key(id) {
                 info!(provider.id = %id, "provider removed");
@@ -135,30 +130,26 @@ impl Reloader {
         thread::Builder::new().name("plugin-retry".into()).spawn(try_on).map(drop)
     }
 
-    /// Whether there was anything to try. All else stays as it is, and the configuration is not read.
+    /// Whether there was anything to try. All else stays as it is, and neither a file nor the configuration is read.
     fn try_again(&self) -> bool {
         let Started { providers, started_with, late, .. } = &*self.0;
         let mut late = late.lock().unwrap_or_else(PoisonError::into_inner);
         if late.is_empty() {
             return false;
         }
-        let config = Config { providers: late.clone(), ..started_with.clone() };
-        let mut table = Table::clone(&providers.list());
-        exchange(providers, &config, &mut table, &mut late);
+        let before = providers.list();
+        let mut table = Table::clone(&before);
+        let tried = providers.load_again(&std::mem::take(&mut *late), started_with);
+        exchange(tried, &before, &mut table, &mut late);
         providers.replace(table);
         true
     }
 }
 
-/// Loads the configuration's providers as far as they changed, puts those that serve from now on into the table, and answers
-/// what became of each. What was late is noted.
-fn exchange(providers: &Providers, config: &Config, table: &mut Table, late: &mut Late) -> Vec<Changed> {
-    let before = providers.list();
-    late.clear();
-    let exchanged = providers.load_all(config).into_iter().map(|(id, next)| {
-        if let Some(next) = next.as_ref().filter(|next| next.may_pass) {
-            late.insert(id.clone(), next.origin.settings.clone());
-        }
+/// Puts those that serve from now on into the table, notes those that were late, and answers what became of each.
+fn exchange(loaded: Vec<Next>, before: &Table, table: &mut Table, late: &mut Late) -> Vec<Changed> {
+    let exchanged = loaded.into_iter().map(|(id, next)| {
+        late.extend(next.clone().filter(|next| next.late.is_some()));
         let present = before.get(&id);
         let (provider, change, reason) = decide(present, next);
         let generation = provider.generation;
