@@ -233,8 +233,7 @@ fn explain(file: &Path, config: &Config) -> String {
 }
 
 fn serve(config: Config) -> Outcome<()> {
-    // Dropped last: whatever was said is written before the process ends.
-    let _log = telemetry::init(&config.log).map_err(|error| (BAD_CONFIGURATION, format!("{error:#}")))?;
+    let log = telemetry::init(&config.log).map_err(|error| (BAD_CONFIGURATION, format!("{error:#}")))?;
     raise_file_limit();
     let run = || -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -245,7 +244,6 @@ fn serve(config: Config) -> Outcome<()> {
                 node = Node::start(config, listeners) => node?,
                 () = signals.asked_to_stop(None) => {
                     tracing::info!("asked to stop while starting");
-                    tokio::task::spawn_blocking(streamit::providers::stop_loading).await?;
                     return Ok(());
                 }
             };
@@ -262,7 +260,13 @@ fn serve(config: Config) -> Outcome<()> {
         runtime.shutdown_background();
         served
     };
-    run().map_err(|error| (FAILED, format!("{error:#}")))
+    if let Err(error) = run() {
+        providers::stop_loading();
+        return Err((FAILED, format!("{error:#}")));
+    }
+    // Whatever was said is written before the process ends.
+    drop(log);
+    providers::end()
 }
 
 /// Says where it is. The log says it too, and nothing waits for somebody to read this.

@@ -292,6 +292,15 @@ fn side_by_side<T: Sync, R: Send + Sync>(all: &[T], run: impl Fn(&T) -> R + Sync
     results.into_iter().filter_map(OnceLock::into_inner).collect()
 }
 
+/// Ends this process, whatever its plugins are doing.
+pub fn end() -> ! {
+    stop_loading();
+    #[cfg(unix)]
+    running::crash::end();
+    #[cfg(not(unix))]
+    std::process::exit(0)
+}
+
 /// This program as a plugin's child: answers until its parent is gone.
 #[cfg(unix)]
 pub fn serve() -> std::process::ExitCode {

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::PermissionsExt,
     process::Command,
+    time::Duration,
 };
 
 use reqwest::StatusCode;
@@ -286,22 +287,46 @@ async fn what_was_not_through_in_time_is_tried_again_and_what_is_refused_is_not(
 }
 
 #[tokio::test]
-async fn a_host_that_is_stopped_while_it_starts_blames_no_plugin() {
+async fn a_host_that_is_stopped_while_it_loads_blames_no_plugin() {
     let Animal { name, flags, .. } = SLOW_IN_HOST;
-    let mut app = App::prepare(&format!("{WELL}{}", table(name, "none", "")));
-    build(&app.path("plugins"), name, flags);
-    let marker = || {
-        let folder = fs::read_dir(app.path("data/plugins")).into_iter().flatten().flatten();
-        folder.into_iter().any(|entry| entry.path().extension().is_some_and(|extension| extension == "loading"))
-    };
-    let mut host = app.streamit(&["serve"]).stderr(std::process::Stdio::null()).spawn().unwrap();
-    // In the middle of its constructor.
-    until(|| async { marker() }).await;
-    assert!(Command::new("kill").args(["-TERM", &host.id().to_string()]).status().unwrap().success());
-    assert!(host.wait().unwrap().success(), "it stopped as it was asked to");
-    assert!(!marker());
-    app.launch().await;
-    judge(&app, name, "ready", "").await;
+    // Whoever asks twice does not wait.
+    for (is_started, signals) in [(false, 1), (false, 2), (true, 1), (true, 2)] {
+        let mut app = App::prepare(WELL);
+        let host = if is_started {
+            app.launch().await;
+            None
+        } else {
+            build(&app.path("plugins"), name, flags);
+            app.write_config(&format!("{WELL}{}", table(name, "none", "")));
+            Some(app.streamit(&["serve"]).stderr(std::process::Stdio::null()).spawn().unwrap())
+        };
+        let pid = host.as_ref().map_or_else(|| app.pid(), std::process::Child::id).to_string();
+        let kill = |signal: &str| assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        if is_started {
+            build(&app.path("plugins"), name, flags);
+            app.write_config(&format!("{WELL}{}", table(name, "none", "")));
+            kill("-HUP");
+        }
+        let copies = app.path("data/plugins");
+        let marker = || {
+            let folder = fs::read_dir(&copies).into_iter().flatten().flatten();
+            folder.into_iter().any(|entry| entry.path().extension().is_some_and(|extension| extension == "loading"))
+        };
+        // In the middle of its constructor.
+        until(|| async { marker() }).await;
+        for _ in 0..signals {
+            kill("-TERM");
+            // Two that come at once are one.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        match host {
+            Some(mut host) => assert!(host.wait().unwrap().success(), "it stopped as it was asked to"),
+            None => assert!(app.stopped().await.success(), "it stopped as it was asked to"),
+        }
+        assert!(!marker(), "{is_started}, {signals}");
+        app.launch().await;
+        judge(&app, name, "ready", "").await;
+    }
 }
 
 #[tokio::test]

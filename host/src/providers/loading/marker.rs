@@ -4,7 +4,22 @@ use std::{
     fs::{self, File},
     io::ErrorKind,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
+
+/// The markers that this process has set.
+static SET: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn all_set() -> MutexGuard<'static, Vec<PathBuf>> {
+    SET.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes the markers away, and lets nobody set another: the process ends for another reason.
+pub(super) fn blame_nobody() {
+    let set = all_set();
+    set.iter().for_each(|path| drop(fs::remove_file(path)));
+    std::mem::forget(set);
+}
 
 /// A file that exists while a library is being loaded into this process: if the process does not survive that, the next
 /// start finds it.
@@ -41,9 +56,11 @@ impl Marker {
 
     pub(super) fn set(&self) -> Result<Marked, String> {
         let failed = |error: std::io::Error| format!("cannot write {}: {error}", self.0.display());
+        let mut set = all_set();
         let lock = match File::create_new(&self.0) {
             Ok(file) => {
                 file.try_lock().map_err(|error| failed(error.into()))?;
+                set.push(self.0.clone());
                 Some(file)
             }
             // Another process has this folder too, and is loading the same.
@@ -57,7 +74,9 @@ impl Marker {
 impl Drop for Marked {
     fn drop(&mut self) {
         if self._lock.is_some() {
+            let mut set = all_set();
             let _ = fs::remove_file(&self.path);
+            set.retain(|path| *path != self.path);
         }
     }
 }
