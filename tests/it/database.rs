@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::Output,
+    process::{Command, Output},
     time::{Duration, Instant},
 };
 
@@ -305,6 +305,11 @@ async fn a_backup_of_a_busy_host_is_whole() {
     assert_eq!(second.view(&kept).await["source"]["external_id"], "119051");
     // The copy is somebody's database now, and the original is never a target.
     assert_eq!(back_up(&["--overwrite"]).await.0, Some(1));
+    assert!(Command::new("mkfifo").arg(app.path("pipe")).status().unwrap().success());
+    for name in ["pipe", "data"] {
+        let (code, text) = run(&app, &["backup", "--overwrite", name]);
+        assert!(code == Some(1) && text.contains("is no regular file, and is not replaced"), "{text}");
+    }
     let (code, text) = run(&app, &["backup", "--overwrite", "data/streamit.db"]);
     assert!(code == Some(1) && text.contains("belongs to the database itself"), "{text}");
     app.room().await;

@@ -20,6 +20,36 @@ async fn a_media_file_is_served_in_ranges() {
     assert_eq!(beyond.status().as_u16(), 416);
 }
 
+/// What is copied over a file keeps its place on the disk.
+#[tokio::test]
+async fn a_file_that_is_written_over_is_not_mixed_with_what_it_was() {
+    let app = App::start().await;
+    let (path, bytes) = (app.path("media/long.webm"), 64 << 20);
+    fs::write(&path, vec![b'a'; bytes]).unwrap();
+    let mut answer = app.raw(Method::GET, "/media/long.webm").send().await.unwrap();
+    let mut came = answer.chunk().await.unwrap().unwrap().to_vec();
+    let over = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut &over, &vec![b'b'; bytes]).unwrap();
+    let broke = loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => came.extend_from_slice(&chunk),
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    assert!(broke && came.len() < bytes && came.iter().all(|byte| *byte == b'a'), "{} bytes, {broke}", came.len());
+
+    // One that grows is what it was, and more.
+    let mut answer = app.raw(Method::GET, "/media/long.webm").send().await.unwrap();
+    let mut came = answer.chunk().await.unwrap().unwrap().len();
+    let more = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut &more, b"more").unwrap();
+    while let Some(chunk) = answer.chunk().await.unwrap() {
+        came += chunk.len();
+    }
+    assert_eq!(came, bytes);
+}
+
 #[tokio::test]
 async fn nothing_outside_the_media_folder_is_served() {
     let app = App::start().await;

@@ -200,6 +200,20 @@ async fn whoever_stops_in_the_middle_of_a_request_keeps_nobody_out() {
 
 /// They are answered before anything of ours sees them: as documented, without a problem in the body.
 #[tokio::test]
+async fn a_body_that_breaks_off_is_not_said_to_be_too_large() {
+    let app = App::start().await;
+    let head = "POST /api/v1/rooms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked";
+    let large = format!("20000\r\n{}\r\n0\r\n\r\n", " ".repeat(0x20000));
+    for (body, status) in [("5\r\n{\"a\":\r\nnonsense\r\n", 400), (large.as_str(), 413)] {
+        let mut stream = TcpStream::connect(app.url.strip_prefix("http://").unwrap()).await.unwrap();
+        stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n{body}").as_bytes()).await.ok();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_request_and_a_head_that_is_too_long_are_refused_bare() {
     let app = App::start().await;
     let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(40_000));

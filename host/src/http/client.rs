@@ -10,7 +10,7 @@ use std::{
 use axum::{
     body::Bytes,
     extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request, State},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -182,7 +182,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         let body = timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await;
         let late = |_| Error::new(ErrorCode::InvalidRequest, "the body did not arrive in time");
         let bytes = body.map_err(late)?.map_err(|rejection| {
-            Error::new(ErrorCode::PayloadTooLarge, format!("the body cannot be read: {}", rejection.body_text()))
+            let is_too_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+            let code = if is_too_large { ErrorCode::PayloadTooLarge } else { ErrorCode::InvalidRequest };
+            Error::new(code, format!("the body cannot be read: {}", rejection.body_text()))
         })?;
         let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {

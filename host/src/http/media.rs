@@ -7,24 +7,21 @@ mod names;
 mod subtitles;
 
 use std::{
-    fs::Metadata,
-    io,
+    fs::{File, Metadata},
+    io::{self, Read, Seek, SeekFrom},
     path::{Path as FilePath, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use tokio::{
-    fs::File,
-    io::{AsyncReadExt, AsyncSeekExt, SeekFrom},
-};
-use tokio_util::io::ReaderStream;
+use futures_util::{Stream, stream::try_unfold};
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
 pub(super) use self::list::{list, tracks};
@@ -61,20 +58,20 @@ pub(super) async fn file(
     let not_found = || Error::new(ErrorCode::NotFound, "there is no such file in the media folder");
     let Path(name) = path.map_err(|_| not_found())?;
     let is_converted = uri.query() == Some("as=vtt") && subtitles::is_srt(&name);
-    let found = tokio::task::spawn_blocking(move || open(&media.dir, &name)).await;
+    let found = spawn_blocking(move || open(&media.dir, &name)).await;
     let (file, about, kind) = match found.unwrap_or_else(|error| Err(io::Error::other(error))) {
         Ok(Some(found)) => found,
         Ok(None) => return Err(not_found()),
         Err(error) => return Err(unreadable(&error)),
     };
     if is_converted {
-        return as_vtt(file.into(), &about, &headers).await;
+        return as_vtt(file, &about, &headers).await;
     }
-    answer(file.into(), &about, kind, &headers).await
+    answer(file, &about, kind, &headers)
 }
 
 /// The file of that name with what is known about it; nothing if it is none, hidden, or not below the folder.
-fn open(dir: &FilePath, name: &str) -> io::Result<Option<(std::fs::File, Metadata, HeaderValue)>> {
+fn open(dir: &FilePath, name: &str) -> io::Result<Option<(File, Metadata, HeaderValue)>> {
     if name.is_empty() || name.ends_with('/') {
         return Ok(None);
     }
@@ -104,8 +101,12 @@ async fn as_vtt(file: File, about: &Metadata, headers: &HeaderMap) -> Result<Res
     if is_known(headers, &etag, about.modified().ok())? {
         return Ok((StatusCode::NOT_MODIFIED, head).into_response());
     }
-    let mut srt = Vec::new();
-    file.take(subtitles::MAX_BYTES + 1).read_to_end(&mut srt).await.map_err(|error| unreadable(&error))?;
+    let read = || {
+        let mut srt = Vec::new();
+        file.take(subtitles::MAX_BYTES + 1).read_to_end(&mut srt).map(|_| srt)
+    };
+    let srt = spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    let srt = srt.map_err(|error| unreadable(&error))?;
     if srt.len() as u64 > subtitles::MAX_BYTES {
         return Err(Error::new(ErrorCode::NotFound, "this file is too long for subtitles"));
     }
@@ -118,7 +119,7 @@ fn unreadable(error: &io::Error) -> Error {
     Error::new(ErrorCode::Unavailable, "this file cannot be read right now")
 }
 
-async fn answer(mut file: File, about: &Metadata, kind: HeaderValue, headers: &HeaderMap) -> Result<Response, Error> {
+fn answer(mut file: File, about: &Metadata, kind: HeaderValue, headers: &HeaderMap) -> Result<Response, Error> {
     let bytes = about.len();
     let modified = about.modified().unwrap_or(UNIX_EPOCH);
     let etag = etag(about, modified);
@@ -153,13 +154,34 @@ async fn answer(mut file: File, about: &Metadata, kind: HeaderValue, headers: &H
         }
     };
     if from > 0 {
-        let sought = file.seek(SeekFrom::Start(from)).await;
+        let sought = file.seek(SeekFrom::Start(from));
         sought.map_err(|_| Error::new(ErrorCode::Unavailable, "this file cannot be read right now"))?;
     }
     head.insert(header::CONTENT_TYPE, kind);
     head.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    let body = Body::from_stream(ReaderStream::with_capacity(file.take(length), CHUNK_BYTES));
-    Ok((status, head, body).into_response())
+    Ok((status, head, Body::from_stream(chunks(file, about, length))).into_response())
+}
+
+/// The next bytes of a file. If they may be of what somebody has written over it meanwhile, the answer breaks off: nobody gets
+/// a part of the one and a part of the other. A file that only grows is still what it was.
+fn chunks(file: File, about: &Metadata, length: u64) -> impl Stream<Item = io::Result<Bytes>> + use<> {
+    let (bytes, modified) = (about.len(), about.modified().ok());
+    try_unfold((file, length), move |(mut file, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let read = move || {
+            let mut chunk = vec![0; usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES)];
+            let read = file.read(&mut chunk)?;
+            chunk.truncate(read);
+            let now = file.metadata()?;
+            if read == 0 || (now.modified().ok() != modified && now.len() <= bytes) {
+                return Err(io::Error::other("the file was written over while it was sent"));
+            }
+            Ok(Some((Bytes::from(chunk), (file, left - read as u64))))
+        };
+        spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    })
 }
 
 /// Says which file this is, byte for byte: another file of the same name, or one that was written to, has another.

@@ -101,8 +101,10 @@ pub async fn back_up(url: &str, target: &Path, overwrite: bool) -> anyhow::Resul
     let shown = target.display();
     ensure!(!database.is_in_memory() && database.path.is_file(), "there is no database at {}", database.path.display());
     let name = target.file_name().with_context(|| format!("{shown} is no name for a file"))?.to_string_lossy();
-    let exists = target.symlink_metadata().is_ok();
-    ensure!(overwrite || !exists, "{shown} exists; --overwrite replaces it");
+    let there = target.symlink_metadata().ok().map(|about| about.file_type());
+    ensure!(overwrite || there.is_none(), "{shown} exists; --overwrite replaces it");
+    let is_replaceable = there.is_none_or(|kind| kind.is_file() || kind.is_symlink());
+    ensure!(is_replaceable, "{shown} is no regular file, and is not replaced by one");
     let is_its_own = ["", "-wal", "-shm", "-journal", ".lock"]
         .iter()
         .any(|ending| target.canonicalize().is_ok_and(|target| target == database.beside(ending)));
