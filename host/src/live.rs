@@ -30,7 +30,7 @@ use crate::{
     config,
     line::Line,
     playback::{Order, PlaybackState},
-    protocol::{self, CloseReason, HostState, Presence, Role, SeenRoom, ServerMessage, State, StoredHalf},
+    protocol::{self, CloseReason, HostState, MemberId, Presence, Role, SeenRoom, ServerMessage, State, StoredHalf},
     rooms::{Room, RoomCode},
     telemetry::{self, Metrics},
     timeline::{Seen, Timeline},
@@ -66,6 +66,8 @@ struct Node {
     tellings: TaskTracker,
     /// The store has been away for too long: whoever is here had better be elsewhere.
     is_cut_off: watch::Sender<bool>,
+    /// Is told who of this node's members is on another one now.
+    moved: OnceLock<Box<dyn Fn(RoomCode, MemberId) + Send + Sync>>,
 }
 
 /// Where the truth is. The methods are the seam: both sides pass the same tests.
@@ -223,6 +225,7 @@ impl Live {
                 }
                 self.show(&room, frame);
             }
+            News::Moved(code, was) => self.0.moved.get().into_iter().for_each(|hear| hear(code, was)),
             News::Missed(code) => {
                 self.0.metrics.rereads.inc();
                 if let Some(room) = self.room(code) {
@@ -243,7 +246,25 @@ impl Live {
             troubled: Notify::new(),
             tellings: TaskTracker::new(),
             is_cut_off: watch::Sender::new(false),
+            moved: OnceLock::new(),
         }))
+    }
+
+    /// Has `hear` told who of this node's members is on another one now; it must not wait.
+    pub fn on_moved(&self, hear: impl Fn(RoomCode, MemberId) + Send + Sync + 'static) {
+        let _ = self.0.moved.set(Box::new(hear));
+    }
+
+    /// Tells the others that somebody is here now, in that room, who was `was` on one of them. Who is not told finds out by
+    /// a line that stays silent.
+    pub fn moved_here(&self, code: RoomCode, was: MemberId) {
+        let live = self.clone();
+        tokio::spawn(async move {
+            let Store::Redis(redis) = &live.0.store else { return };
+            if let Err(error) = redis.moved_here(code, was).await {
+                debug!(%error, "that somebody moved here is not told");
+            }
+        });
     }
 
     /// The store's clock: what clients estimate with PING.

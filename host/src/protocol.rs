@@ -64,7 +64,7 @@ impl MemberId {
         MemberId(u64::from_be_bytes(random_bytes()))
     }
 
-    fn parse(text: &str) -> Option<MemberId> {
+    pub fn parse(text: &str) -> Option<MemberId> {
         u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16).map(MemberId)
     }
 }

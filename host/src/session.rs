@@ -77,17 +77,16 @@ impl Sessions {
     ) -> Arc<Sessions> {
         let wheel = Wheel::start(&limits, live.cut_off(), stop.clone(), &tracker);
         let pulse = Pulse::start(stop.clone(), &tracker);
-        Arc::new(Sessions {
-            live,
-            abilities,
-            limits,
-            metrics,
-            stop,
-            tracker,
-            wheel,
-            pulse,
-            members: Members::default(),
-        })
+        let members = Members::default();
+        let sessions = Sessions { live, abilities, limits, metrics, stop, tracker, wheel, pulse, members };
+        let sessions = Arc::new(sessions);
+        let there = Arc::downgrade(&sessions);
+        sessions.live.on_moved(move |room, was| {
+            if let Some(sessions) = there.upgrade() {
+                sessions.members.replace(was, room);
+            }
+        });
+        sessions
     }
 
     /// Whether this node was held up until just now: what is read may have been said before that, and given up since.
@@ -193,8 +192,10 @@ impl Session {
                 debug!(%error, "what the host saw last could not be offered");
             }
         }
-        if let Some(was) = was {
-            self.shared.members.replace(was, room.code());
+        if let Some(was) = was
+            && !self.shared.members.replace(was, room.code())
+        {
+            self.shared.live.moved_here(room.code(), was);
         }
         let member = match self.shared.live.join(&room, role) {
             Ok(member) => member,

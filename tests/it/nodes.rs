@@ -130,6 +130,20 @@ async fn behind_a_round_robin_everything_just_works() {
 }
 
 #[tokio::test]
+async fn who_comes_back_on_another_node_is_there_once() {
+    let shared = Nodes::start(2).await;
+    let [a, b] = shared.nodes.as_slice() else { unreachable!() };
+    let (room, mut ann, ben) = a.room_of_two().await;
+    let was = ben.welcome["you"]["id"].clone();
+    // The former line is as open as before.
+    let mut ben = (ben, Member::join(b, &room.code, json!({ "type": "HELLO", "name": "Ben", "was": was })).await);
+    assert!(ben.0.has_ended().await, "without a word: there is nobody to hear it");
+    ann.sees(|state| state["presence"]["viewers"] == 2).await;
+    ann.seek(7_000).await;
+    ben.1.sees_position(7_000).await;
+}
+
+#[tokio::test]
 async fn the_hosts_tabs_may_be_on_different_nodes() {
     let shared = Nodes::start(2).await;
     let [a, b] = shared.nodes.as_slice() else { unreachable!() };

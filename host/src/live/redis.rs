@@ -38,7 +38,7 @@ use super::{Applied, Clock, Counted, Counts, Expiry, Frame, LiveError};
 use crate::{
     config,
     playback::{Command, Hold, MAX_POSITION_MS, Order},
-    protocol,
+    protocol::{self, MemberId},
     rooms::{Room, RoomCode, hex, random_bytes},
     telemetry::{self, Metrics},
     timeline::Seen,
@@ -75,9 +75,14 @@ type Reply = (i64, i64, Vec<u8>, String, u64, u64, i64);
 /// Something that happened elsewhere.
 pub(super) enum News {
     Frame(RoomCode, Frame),
+    /// Who was this member is on another node now.
+    Moved(RoomCode, MemberId),
     /// Something may have been missed: the room has to be read again.
     Missed(RoomCode),
 }
+
+/// What is published of somebody who moved, before their id: older nodes take it for a state that is older than any.
+const MOVED: &str = "0 0 M ";
 
 impl Redis {
     /// Connects; `hear` is told what happens elsewhere from then on, and must not wait.
@@ -269,6 +274,13 @@ impl Redis {
         if reply.0 == LATE { Err(refusal(LATE)) } else { frame(reply.2) }
     }
 
+    /// Tells every node that somebody is on this one who was `was` on another.
+    pub(super) async fn moved_here(&self, code: RoomCode, was: MemberId) -> Result<(), LiveError> {
+        let feed = self.key(code, "feed");
+        let told = redis::cmd("SPUBLISH").arg(&feed).arg(format!("{MOVED}{was}")).to_owned();
+        self.command::<i64>(&feed, &told).await.map(drop)
+    }
+
     /// Listens to a room from now on; confirmed when this returns.
     pub(super) async fn subscribe(&self, code: RoomCode) -> Result<(), LiveError> {
         let channel = self.channel(code);
@@ -421,9 +433,12 @@ fn news(prefix: &str, hear: impl Fn(News) + Send + Sync + 'static) -> impl Fn(Ev
         };
         match event {
             Event::Missed(channel) => code(&channel).map(News::Missed),
-            Event::Message { channel, payload } => {
-                code(&channel).zip(frame(payload).ok()).map(|(code, frame)| News::Frame(code, frame))
-            }
+            Event::Message { channel, payload } => code(&channel).and_then(|code| {
+                if let Some(id) = payload.strip_prefix(MOVED.as_bytes()) {
+                    return Some(News::Moved(code, MemberId::parse(str::from_utf8(id).ok()?)?));
+                }
+                Some(News::Frame(code, frame(payload).ok()?))
+            }),
         }
         .into_iter()
         .for_each(&hear);

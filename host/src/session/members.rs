@@ -25,12 +25,10 @@ impl Members {
         self.all().remove(&id);
     }
 
-    /// Ends the line on which somebody was who is in this room again. Only they know the id.
-    pub(super) fn replace(&self, was: MemberId, room: RoomCode) {
+    /// Ends the line on which somebody was who is in this room again, if that is on this node. Only they know the id.
+    pub(super) fn replace(&self, was: MemberId, room: RoomCode) -> bool {
         let line = self.all().get(&was).filter(|(of, _)| *of == room).and_then(|(_, line)| line.upgrade());
-        if let Some(line) = line {
-            line.end(End::Gone);
-        }
+        line.inspect(|line| line.end(End::Gone)).is_some()
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<MemberId, (RoomCode, Weak<Line>)>> {
