@@ -308,6 +308,7 @@ impl Lobby {
         match self.wake(code).await {
             Ok(_) | Err(LobbyError::NotFound) => {}
             Err(LobbyError::Live(LiveError::Closed)) => self.store_end(code).await?,
+            Err(LobbyError::Room(error)) if error.is_of_the_row() => {}
             Err(LobbyError::Room(error)) => return Err(error),
             Err(LobbyError::Live(error)) => {
                 debug!(room = %telemetry::alias(code), %error, "a change is looked at once more");

@@ -73,6 +73,13 @@ pub enum RoomError {
     Unreadable(&'static str),
 }
 
+impl RoomError {
+    /// Whether a row is the reason: it will be as unreadable whenever it is asked for.
+    pub fn is_of_the_row(&self) -> bool {
+        matches!(self, RoomError::Unreadable(_) | RoomError::Database(Decode(_) | ColumnDecode { .. }))
+    }
+}
+
 impl Rooms {
     /// Connects, brings the schema up to date, and tries whether rooms can be stored.
     pub async fn open(database: &config::Database) -> anyhow::Result<Rooms> {
@@ -319,7 +326,7 @@ async fn readable(mut found: BoxStream<'_, Result<AnyRow, sqlx::Error>>) -> Resu
         last = place.or(last);
         match row.and_then(|row| Row::from_row(&row)).map_err(RoomError::from).and_then(Room::try_from) {
             Ok(room) => rooms.push(room),
-            Err(error @ (RoomError::Unreadable(_) | RoomError::Database(Decode(_) | ColumnDecode { .. }))) => {
+            Err(error) if error.is_of_the_row() => {
                 warn!(room = %telemetry::alias(&code), %error, "a stored room cannot be read, and is left out");
             }
             Err(RoomError::Database(error)) => return Err(error),

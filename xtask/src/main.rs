@@ -183,7 +183,7 @@ fn test(arguments: &[String]) -> anyhow::Result<()> {
     if env::var_os(THREADS).is_none() {
         // Scenes wait for most of their time.
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        tests.env(THREADS, (3 * cores).to_string());
+        tests.env(THREADS, (5 * cores / 2).to_string());
     }
     if env::var_os(TEMPORARY).is_none() && is_roomy_memory() {
         tests.env(TEMPORARY, MEMORY);
