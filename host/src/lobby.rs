@@ -21,7 +21,7 @@ use tracing::{Instrument, debug, info, warn};
 use crate::{
     live::{Change, Due, Live, LiveError, LiveRoom, Snapshot},
     protocol::CloseReason,
-    rooms::{Cursor, HostKey, NewRoom, Pending, Room, RoomCode, RoomError, Rooms, Source, random_share},
+    rooms::{Cursor, HostKey, NewRoom, Pending, Room, RoomCode, RoomError, Rooms, STORED_OR_NOT, Source, random_share},
     telemetry,
 };
 
@@ -39,9 +39,6 @@ const LOOKS_AT_ONCE: usize = 16;
 
 /// A database that could not take the end of a room is asked again after this.
 const STORE_RETRY: Duration = Duration::from_secs(5);
-
-/// Whatever a line that fell silent has begun is stored after this, or never: the database has given it up.
-const STORED_OR_NOT: Duration = Duration::from_secs(11);
 
 /// A closed room is deleted after this.
 const CLOSED_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -142,8 +139,7 @@ impl Lobby {
     /// Carries out a change, to its end even if whoever asked for it goes away.
     async fn take(&self, pending: Pending, start_ms: i64) -> Result<Arc<LiveRoom>, LobbyError> {
         let lobby = self.clone();
-        let taking = tokio::spawn(async move { lobby.take_to_the_end(pending, start_ms).await }.in_current_span());
-        taking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        to_the_end(async move { lobby.take_to_the_end(pending, start_ms).await }).await
     }
 
     async fn take_to_the_end(&self, pending: Pending, start_ms: i64) -> Result<Arc<LiveRoom>, LobbyError> {
@@ -151,13 +147,7 @@ impl Lobby {
         // What could not be told is not stored.
         let (taken, change) = tokio::join!(self.live.takes(record.code), self.live.begins(record.code));
         taken?;
-        match pending.commit().await {
-            Err(error @ RoomError::Unanswered) => {
-                self.find_out(record.code);
-                return Err(error.into());
-            }
-            stored => stored?,
-        }
+        pending.commit().await.inspect_err(|error| self.find_out(record.code, error))?;
         match self.live.open_at(record.clone(), start_ms).await {
             Err(error) if error.is_away() => {
                 let room = telemetry::alias(record.code);
@@ -171,8 +161,9 @@ impl Lobby {
         }
     }
 
-    /// Nobody knows whether a change is stored. If it is, people are not to see it hours later.
-    fn find_out(&self, code: RoomCode) {
+    /// Where nobody knows whether a change is stored: if it is, people are not to see it hours later.
+    fn find_out(&self, code: RoomCode, error: &RoomError) {
+        let RoomError::Unanswered = error else { return };
         let lobby = self.clone();
         tokio::spawn(async move {
             loop {
@@ -287,20 +278,12 @@ impl Lobby {
     async fn close_stored(&self, code: RoomCode, reason: CloseReason) -> Result<(), LobbyError> {
         let lobby = self.clone();
         let closing = async move {
-            match lobby.rooms.close(code, lobby.live.now_ms()).await {
-                Err(error @ RoomError::Unanswered) => {
-                    lobby.find_out(code);
-                    return Err(error.into());
-                }
-                stored => stored?,
-            };
+            let closed = lobby.rooms.close(code, lobby.live.now_ms()).await;
+            closed.inspect_err(|error| lobby.find_out(code, error))?;
             info!(room = %telemetry::alias(code), "room closed");
             lobby.show_end(code, reason).await
         };
-        // To its end, even if whoever asked for it goes away.
-        tokio::spawn(closing.in_current_span())
-            .await
-            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        to_the_end(closing).await
     }
 
     /// Whoever changed a room has not come to the end of it. What is stored is so, and what is closed is closed.
@@ -470,6 +453,12 @@ impl Lobby {
             .fold(Ok(()), async |all, one| all.and(one))
             .await
     }
+}
+
+/// Carries something out, even if whoever asked for it goes away.
+async fn to_the_end<T: Send + 'static>(doing: impl Future<Output = T> + Send + 'static) -> T {
+    let done = tokio::spawn(doing.in_current_span()).await;
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 #[cfg(test)]

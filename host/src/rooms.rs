@@ -5,7 +5,7 @@ mod record;
 mod schema;
 mod sqlite;
 
-use std::{fs::File, sync::Arc};
+use std::{fs::File, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use futures_util::{StreamExt, stream::BoxStream};
@@ -72,6 +72,9 @@ pub enum RoomError {
     #[error("a room has a record that this version cannot read: {0}")]
     Unreadable(&'static str),
 }
+
+/// Whatever a line that fell silent has begun is stored after this, or never: the database has given it up.
+pub const STORED_OR_NOT: Duration = Duration::from_secs(11);
 
 impl RoomError {
     /// Whether a row is the reason: it will be as unreadable whenever it is asked for.

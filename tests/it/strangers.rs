@@ -198,7 +198,6 @@ async fn whoever_stops_in_the_middle_of_a_request_keeps_nobody_out() {
     }
 }
 
-/// They are answered before anything of ours sees them: as documented, without a problem in the body.
 #[tokio::test]
 async fn a_body_that_breaks_off_is_not_said_to_be_too_large() {
     let app = App::start().await;
@@ -213,6 +212,7 @@ async fn a_body_that_breaks_off_is_not_said_to_be_too_large() {
     }
 }
 
+/// They are answered before anything of ours sees them: as documented, without a problem in the body.
 #[tokio::test]
 async fn what_is_no_request_and_a_head_that_is_too_long_are_refused_bare() {
     let app = App::start().await;

@@ -58,8 +58,7 @@ pub(super) async fn file(
     let not_found = || Error::new(ErrorCode::NotFound, "there is no such file in the media folder");
     let Path(name) = path.map_err(|_| not_found())?;
     let is_converted = uri.query() == Some("as=vtt") && subtitles::is_srt(&name);
-    let found = spawn_blocking(move || open(&media.dir, &name)).await;
-    let (file, about, kind) = match found.unwrap_or_else(|error| Err(io::Error::other(error))) {
+    let (file, about, kind) = match blocking(move || open(&media.dir, &name)).await {
         Ok(Some(found)) => found,
         Ok(None) => return Err(not_found()),
         Err(error) => return Err(unreadable(&error)),
@@ -105,8 +104,7 @@ async fn as_vtt(file: File, about: &Metadata, headers: &HeaderMap) -> Result<Res
         let mut srt = Vec::new();
         file.take(subtitles::MAX_BYTES + 1).read_to_end(&mut srt).map(|_| srt)
     };
-    let srt = spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)));
-    let srt = srt.map_err(|error| unreadable(&error))?;
+    let srt = blocking(read).await.map_err(|error| unreadable(&error))?;
     if srt.len() as u64 > subtitles::MAX_BYTES {
         return Err(Error::new(ErrorCode::NotFound, "this file is too long for subtitles"));
     }
@@ -180,8 +178,13 @@ fn chunks(file: File, about: &Metadata, length: u64) -> impl Stream<Item = io::R
             }
             Ok(Some((Bytes::from(chunk), (file, left - read as u64))))
         };
-        spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        blocking(read).await
     })
+}
+
+/// Waits for a disk where nobody else waits for it.
+async fn blocking<T: Send + 'static>(run: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    spawn_blocking(run).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// Says which file this is, byte for byte: another file of the same name, or one that was written to, has another.

@@ -190,7 +190,6 @@ impl Loader {
         let bytes = match read(&path) {
             Ok(bytes) => bytes,
             Err((reason, is_missing)) => {
-                let reason = format!("{}: {reason}", path.display());
                 return Some((origin, Err(NotLoaded { is_missing, ..NotLoaded::refused(reason) })));
             }
         };
@@ -204,20 +203,6 @@ impl Loader {
 
     /// Loads the provider `id` from its file as it was read.
     pub(crate) fn load_read(
-        &self,
-        id: &str,
-        bytes: &[u8],
-        origin: &Origin,
-        state_dir: &Path,
-        before: &Assets,
-    ) -> Result<Loaded, NotLoaded> {
-        self.load_bytes(id, bytes, origin, state_dir, before).map_err(|not_loaded| {
-            let reason = format!("{}: {}", origin.path.display(), not_loaded.reason);
-            NotLoaded { reason, ..not_loaded }
-        })
-    }
-
-    fn load_bytes(
         &self,
         id: &str,
         bytes: &[u8],
@@ -305,7 +290,7 @@ impl Loader {
                 }
                 let (residue, sha256) = (self.residue.clone(), origin.sha256.clone());
                 Worker::start(terms, START_DEADLINE, move || {
-                    let _turn = turn(is_in_the_loader);
+                    let _turn = turn();
                     let _marked = marker.set()?;
                     #[cfg(unix)]
                     if let Some(blame) = Blame::new(&id, marker.path()) {
@@ -366,14 +351,14 @@ const TURN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One plugin after the other: if the process does not survive a load, only that one was being loaded, and only it is
 /// found marked at the next start.
-fn turn(is_patient: impl Fn() -> bool) -> Option<MutexGuard<'static, ()>> {
+fn turn() -> Option<MutexGuard<'static, ()>> {
     static LOADING: Mutex<()> = Mutex::new(());
     let waited = Instant::now();
     loop {
         match LOADING.try_lock() {
             Ok(turn) => return Some(turn),
             Err(TryLockError::Poisoned(turn)) => return Some(turn.into_inner()),
-            Err(TryLockError::WouldBlock) if waited.elapsed() > TURN_PATIENCE && !is_patient() => return None,
+            Err(TryLockError::WouldBlock) if waited.elapsed() > TURN_PATIENCE && !is_in_the_loader() => return None,
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
         }
     }

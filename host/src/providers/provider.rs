@@ -96,7 +96,11 @@ impl Provider {
                 (Some(description), destinations, redirects, published, Ok(worker), isolation)
             }
             Err(NotLoaded { state, reason, description, .. }) => {
-                let reason = without_passwords(&reason);
+                let reason = match state {
+                    // Nobody has looked at its file.
+                    Status::Disabled => reason,
+                    _ => without_passwords(&format!("{}: {reason}", origin.path.display())),
+                };
                 (description, Vec::new(), Vec::new(), Published::default(), Err((state, reason)), isolation)
             }
         };

@@ -13,10 +13,9 @@ use axum::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 
 use super::{
-    MediaFolder,
+    MediaFolder, blocking,
     folder::{is_missing, resolve},
     listings::Listing,
     names::{self, Cursor, Kind, Name},
@@ -97,13 +96,13 @@ pub(in crate::http) async fn list(
     let opened = open(&media, &name).await?;
     let listing = media.listings.of(&opened.root, &opened.folder, opened.changed).await.map_err(|e| unreadable(&e))?;
     // What it takes to look at a page of names; the folder was read before.
-    let shown = spawn_blocking(move || {
+    let shown = blocking(move || {
         let (shown, has_more) = names::page(&listing.names, cursor.as_ref(), limit);
         let next_cursor = shown.last().filter(|_| has_more).map(|last| Cursor::after(last).write());
         let entries: Vec<_> = shown.iter().filter_map(|entry| opened.entry(&name, entry)).collect();
-        (name, entries, next_cursor)
+        Ok((name, entries, next_cursor))
     });
-    let (name, entries, next_cursor) = shown.await.map_err(|error| unreadable(&io::Error::other(error)))?;
+    let (name, entries, next_cursor) = shown.await.map_err(|error| unreadable(&error))?;
     Ok(no_store(Page { folder: &name, entries, next_cursor }).into_response())
 }
 
@@ -143,8 +142,7 @@ async fn open(media: &MediaFolder, name: &str) -> Result<Opened, Error> {
         return Err(no_such_folder());
     }
     let (dir, name) = (media.dir.clone(), name.to_owned());
-    let found = spawn_blocking(move || Opened::find(&dir, &name));
-    match found.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+    match blocking(move || Opened::find(&dir, &name)).await {
         Ok(Some(opened)) => Ok(opened),
         Err(error) if !is_missing(&error) => Err(unreadable(&error)),
         _ => Err(no_such_folder()),

@@ -11,12 +11,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::{
-    sync::{Mutex as Turn, Semaphore},
-    task::spawn_blocking,
-};
+use tokio::sync::{Mutex as Turn, Semaphore};
 
-use super::names::{self, Name};
+use super::{
+    blocking,
+    names::{self, Name},
+};
 
 /// A listing this young is true enough, however busy the folder is.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -90,13 +90,13 @@ impl Listings {
         }
         let _place = self.reading.acquire().await.expect("it is never closed");
         let (root, folder) = (root.to_owned(), folder.to_owned());
-        let read = spawn_blocking(move || -> io::Result<Arc<Listing>> {
+        let read = blocking(move || {
             let (read_at, now) = (Instant::now(), SystemTime::now());
             let names = names::read(&root, &folder)?;
             let is_settled = now.duration_since(changed).is_ok_and(|age| age >= SETTLED);
             Ok(Arc::new(Listing { names, changed, is_settled, read_at }))
         });
-        let listing = read.await.unwrap_or_else(|error| Err(io::Error::other(error)))?;
+        let listing = read.await?;
         *slot.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(listing.clone());
         self.make_room();
         Ok(listing)

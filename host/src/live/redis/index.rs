@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use super::{LEASE, Redis, Reply, millis};
 use crate::{
     live::{Change, Due, Listed, LiveError},
-    rooms::{Room, RoomCode, Visibility, hex, random_bytes, random_share},
+    rooms::{Room, RoomCode, STORED_OR_NOT, Visibility, hex, random_bytes, random_share},
 };
 
 /// A closed room of which the database knows is remembered for so long: longer than any request takes.
@@ -32,15 +32,12 @@ const MARK_GOOD_FOR: Duration = Duration::from_secs(30);
 /// A server may have lost its sets while the rooms are as they were: so many heartbeats say everything again.
 const SAID_AGAIN: f64 = 1.0 / 16.0;
 
-/// A change that began is looked at after this, if it is not settled by then: whatever its node has begun to store is stored
-/// by then, or never.
-const CHANGE_LOOKED_AT: Duration = Duration::from_secs(11);
-
 impl Redis {
-    /// Notes that a room is about to be changed in both stores, so that whoever is left sees to it that they agree.
+    /// Notes that a room is about to be changed in both stores, so that whoever is left sees to it that they agree: as soon as
+    /// it is known what the database has of it.
     pub(in crate::live) async fn begins(&self, code: RoomCode) -> Result<Change, LiveError> {
         let change = Change(format!("{} {}", code.as_str(), hex(&random_bytes::<8>())));
-        let (key, at) = (self.due_key(code), self.now_ms() + millis(CHANGE_LOOKED_AT));
+        let (key, at) = (self.due_key(code), self.now_ms() + millis(STORED_OR_NOT));
         self.command::<i64>(&key, redis::cmd("ZADD").arg(&key).arg(at).arg(&change.0)).await?;
         Ok(change)
     }

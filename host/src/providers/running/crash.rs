@@ -48,7 +48,7 @@ impl Mark {
 /// Ends this process as it is. Nobody in a plugin's code, or in the system's loader, is waited for, and nothing is run that a
 /// library wants run at the end.
 pub(crate) fn end() -> ! {
-    // SAFETY: it asks nothing of anybody.
+    // SAFETY: it may be called at any moment, and does not come back.
     unsafe { libc::_exit(0) }
 }
 
